@@ -1,0 +1,62 @@
+# One library a folder, its sources listed by hand, its links the table of
+# docs/ARCHITECTURE.md. Warnings and sanitizers apply to our own targets only.
+
+find_package(Threads REQUIRED)
+
+if(CMAKE_CXX_COMPILER_LAUNCHER STREQUAL "")
+  find_program(ccache_program ccache)
+  if(ccache_program)
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${ccache_program})
+  endif()
+endif()
+
+add_library(pensieve_options INTERFACE)
+target_compile_features(pensieve_options INTERFACE cxx_std_23)
+# -Wno-restrict: g++ 12 sees an overlap in std::string's operator+ that is not there.
+target_compile_options(pensieve_options INTERFACE -Wall -Wextra -Wshadow -Wconversion -Werror
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
+target_include_directories(pensieve_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
+target_link_libraries(pensieve_options INTERFACE Threads::Threads)
+if(PENSIEVE_SANITIZE)
+  target_compile_options(pensieve_options INTERFACE -fsanitize=${PENSIEVE_SANITIZE} -fno-omit-frame-pointer
+    -fno-sanitize-recover=all -g)
+  target_link_options(pensieve_options INTERFACE -fsanitize=${PENSIEVE_SANITIZE})
+endif()
+if(PENSIEVE_FUZZ)
+  target_compile_options(pensieve_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+set(CMAKE_CXX_STANDARD 23)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+
+# pensieve_library(NAME SOURCES a.cpp ... [TESTS a_test.cpp ...] [LINKS libs ...] [PRIVATE_LINKS libs ...])
+# makes the static library pensieve_NAME and, from TESTS, the test program NAME_test.
+function(pensieve_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;TESTS;LINKS;PRIVATE_LINKS" ${ARGN})
+  if(arg_SOURCES)
+    add_library(pensieve_${name} STATIC ${arg_SOURCES})
+    target_link_libraries(pensieve_${name} PUBLIC pensieve_options ${arg_LINKS} PRIVATE ${arg_PRIVATE_LINKS})
+  else()
+    add_library(pensieve_${name} INTERFACE)
+    target_link_libraries(pensieve_${name} INTERFACE pensieve_options ${arg_LINKS})
+  endif()
+  if(arg_TESTS)
+    pensieve_test(${name}_test SOURCES ${arg_TESTS} LINKS pensieve_${name})
+  endif()
+endfunction()
+
+function(pensieve_program name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINKS" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE pensieve_options ${arg_LINKS})
+endfunction()
+
+# pensieve_test(NAME SOURCES ... LINKS ...): a GoogleTest program, one ctest entry.
+function(pensieve_test name)
+  pensieve_program(${name} ${ARGN})
+  target_link_libraries(${name} PRIVATE GTest::gtest_main)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 300)
+endfunction()

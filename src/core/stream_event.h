@@ -1,0 +1,61 @@
+// What comes back up from the model while a request runs, in this order:
+//
+//   Started  Prefilled*  Text*  (Finished | Failed)
+//
+// Exactly one of the last two ends every request, whatever happens.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/result.h"
+#include "core/request.h"
+
+namespace pensieve {
+
+struct Started {  // The request has its slot; its prompt is being read.
+  std::int32_t input_tokens = 0;
+  std::int32_t cached_tokens = 0;
+  bool operator==(const Started&) const = default;
+};
+
+struct Prefilled {  // So much of the prompt has been read.
+  std::int32_t done_tokens = 0;
+  std::int32_t total_tokens = 0;
+  bool operator==(const Prefilled&) const = default;
+};
+
+struct Text {
+  std::string text;             // Whole UTF-8 characters, never part of a stop sequence.
+  std::vector<TokenId> tokens;  // Every id sampled since the last event, also of text still held back.
+  std::int64_t sampled_us = 0;  // When the last of them was sampled (base/clock.h).
+  bool operator==(const Text&) const = default;
+};
+
+struct Finished {
+  FinishReason reason = FinishReason::end_turn;
+  std::string stop_sequence;    // The one that ended it, for FinishReason::stop_sequence.
+  Usage usage;
+  std::vector<TokenId> tokens;  // Ids sampled since the last Text (the end-of-turn token among them).
+  std::int64_t prefill_us = 0;  // Time spent in prefill steps and in decode steps that this request was part of.
+  std::int64_t decode_us = 0;
+  bool operator==(const Finished&) const = default;
+};
+
+struct Failed {
+  Error error;
+};
+
+using StreamEvent = std::variant<Started, Prefilled, Text, Finished, Failed>;
+
+// Where a request's events go. Called on the thread that owns the request (in
+// the server: the I/O thread); must not block, must not call back into the caller.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  virtual void on_event(StreamEvent event) = 0;
+};
+
+}  // namespace pensieve
