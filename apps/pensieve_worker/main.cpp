@@ -1,0 +1,48 @@
+// pensieve-worker: one resident model, driven by lines on stdin, answering by
+// lines on stdout (docs/wire.md). `pensieve serve` starts it; a person can too:
+//
+//   echo '{"cmd":"generate","id":1,"max_tokens":50,"messages":[{"role":"user","content":"hi"}]}' | pensieve-worker --model m.gguf
+#include <CLI/CLI.hpp>
+
+#include <csignal>
+#include <iostream>
+
+#include "base/log.h"
+#include "base/version.h"
+#include "worker/worker.h"
+
+int main(int argc, char** argv) {
+  using namespace pensieve;
+  EngineOptions engine;
+  WorkerOptions worker;
+  std::string gpu_layers = "auto";
+  std::string log_level = "info";
+
+  CLI::App app{"One resident model behind lines of JSON on stdin and stdout (docs/wire.md). Started by 'pensieve serve'."};
+  app.set_version_flag("--version", std::string("pensieve-worker ") + kVersion + ", engine libllama " + llama_engine_version());
+  app.add_option("--model", engine.model_path, "The GGUF file to load")->required();
+  app.add_option("--slots", engine.slots, "Sequences that run at once")->capture_default_str()->check(CLI::Range(1, 64));
+  app.add_option("--context", engine.context_tokens, "Tokens of one slot, prompt and answer; 0: what 1 GiB of KV cache holds")->capture_default_str()->check(CLI::NonNegativeNumber);
+  app.add_option("--threads", engine.threads, "Threads that compute; 0: one for each core")->capture_default_str()->check(CLI::Range(0, 1024));
+  app.add_option("--gpu-layers", gpu_layers, "Layers on a GPU backend: auto or a number")->capture_default_str();
+  app.add_option("--chat-template", worker.chat_template, "chatml, phi3, llama3, plain, or Jinja source; default: the model's own");
+  app.add_option("--log-level", log_level, "trace, debug, info, warn, error, off")->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+
+  if (gpu_layers != "auto") {
+    try {
+      engine.gpu_layers = std::stoi(gpu_layers);
+    } catch (const std::exception&) {
+      std::cerr << "--gpu-layers: '" << gpu_layers << "' is neither auto nor a number\n";
+      return 2;
+    }
+  }
+  if (const auto started = log_start("worker", log_level); !started) {
+    std::cerr << started.error().message << '\n';
+    return 2;
+  }
+  std::signal(SIGPIPE, SIG_IGN);  // A reader that is gone is seen by write().
+  std::signal(SIGINT, SIG_IGN);   // Ctrl-C in a terminal reaches the whole group; the server decides.
+  worker.engine_version = llama_engine_version();
+  return run_worker(worker, [&](const auto& on_progress) { return load_llama_engine(engine, on_progress); });
+}

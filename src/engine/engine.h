@@ -1,0 +1,98 @@
+// The model behind an interface: token rows in, logits out. LlamaEngine runs a
+// real model through libllama, FakeEngine a script; nothing above this folder
+// knows which.
+//
+//   Owns     weights, KV cache, compute buffers.
+//   Threads  step(), logits(), forget() and make_sampler() belong to the engine
+//            thread. vocabulary() and facts() may be read from any.
+//   Units    positions in tokens from 0; logits one float for each vocabulary entry.
+//   Errors   after a failed step() the KV cache of the sequences in it is in doubt:
+//            forget() them. `internal` with "poisoned" in it: the process must end.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "core/request.h"
+
+namespace pensieve {
+
+// Text to tokens and back. Immutable once loaded: any thread, at any time.
+class Vocabulary {
+ public:
+  virtual ~Vocabulary() = default;
+  // Markers such as <|user|> that stand in `text` become their control tokens.
+  virtual Result<std::vector<TokenId>> tokenise(std::string_view text, bool add_begin) const = 0;
+  // The bytes a token stands for, perhaps part of a character; empty for control tokens.
+  virtual std::string piece(TokenId token) const = 0;
+  virtual std::string control_text(TokenId token) const = 0;  // As it is written in a template; "" for none.
+  virtual bool ends_turn(TokenId token) const = 0;
+  virtual std::int32_t size() const = 0;
+  virtual TokenId begin_token() const = 0;  // -1: the model has none.
+  virtual TokenId end_token() const = 0;    // -1: the model has none.
+  virtual bool adds_begin() const = 0;      // Whether a prompt starts with begin_token().
+};
+
+struct EngineFacts {
+  std::string name;
+  std::string architecture;
+  std::string chat_template;  // Jinja source; empty when the model brings none.
+  std::string backends;       // Devices that compute, comma-separated.
+  std::uint64_t parameters = 0;
+  std::uint64_t file_bytes = 0;
+  std::uint64_t kv_bytes = 0;       // All slots together.
+  std::int32_t context_trained = 0;
+  std::int32_t context_tokens = 0;  // Room of one slot.
+  std::int32_t slots = 0;
+  std::int32_t step_rows_max = 0;   // Rows one step may hold.
+  Sampling defaults;                // What the model file recommends.
+};
+
+// One token to run through the model.
+struct Row {
+  SequenceId sequence{};
+  std::int32_t position = 0;
+  TokenId token = 0;
+  bool wants_logits = false;
+};
+
+// Picks the next token of one sequence from its logits. Greedy at temperature 0;
+// otherwise the draw is a pure function of (seed, index of the generated token),
+// so a sequence can be continued elsewhere by accept()ing what it already said.
+class Sampler {
+ public:
+  virtual ~Sampler() = default;
+  virtual TokenId sample(std::span<const float> logits) = 0;
+  virtual void accept(TokenId token) = 0;  // Tells it what was said; once for every token.
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  virtual const EngineFacts& facts() const = 0;
+  virtual const Vocabulary& vocabulary() const = 0;
+  virtual Result<void> step(std::span<const Row> rows) = 0;
+  virtual std::span<const float> logits(std::size_t row) const = 0;  // Of a row of the last step that wanted them.
+  virtual void forget(SequenceId sequence, std::int32_t from_position) = 0;  // Drops [from_position, end).
+  virtual std::unique_ptr<Sampler> make_sampler(const Sampling& sampling) = 0;
+};
+
+struct EngineOptions {
+  std::string model_path;
+  std::int32_t slots = 2;
+  std::int32_t context_tokens = 0;  // For each slot; 0: what the model was trained for, at most 8,192.
+  std::int32_t threads = 0;         // 0: one for each core.
+  std::int32_t gpu_layers = -1;     // -1: all that fit on a GPU backend, if there is one.
+};
+
+// Loads a GGUF. `on_progress` is called now and then with 0 to 1, on this thread.
+Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, const std::function<void(double)>& on_progress);
+std::string llama_engine_version();
+
+}  // namespace pensieve

@@ -1,0 +1,139 @@
+#include "engine/fake_engine.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <optional>
+#include <thread>
+
+#include "base/check.h"
+
+namespace pensieve {
+namespace {
+
+constexpr std::array<std::string_view, 5> kMarkers = {"<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|begin|>"};
+constexpr TokenId kUser = 257;
+constexpr TokenId kAssistant = 258;
+constexpr TokenId kEnd = 259;
+constexpr TokenId kBegin = 260;
+constexpr TokenId kVocabularySize = 261;
+
+constexpr const char* kTemplate =
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
+
+class FakeVocabulary final : public Vocabulary {
+ public:
+  Result<std::vector<TokenId>> tokenise(std::string_view text, bool add_begin) const override {
+    std::vector<TokenId> tokens;
+    if (add_begin) tokens.push_back(kBegin);
+    while (!text.empty()) {
+      const auto marker = std::ranges::find_if(kMarkers, [&](std::string_view name) { return text.starts_with(name); });
+      if (marker != kMarkers.end()) {
+        tokens.push_back(static_cast<TokenId>(256 + (marker - kMarkers.begin())));
+        text.remove_prefix(marker->size());
+      } else {
+        tokens.push_back(static_cast<unsigned char>(text.front()));
+        text.remove_prefix(1);
+      }
+    }
+    return tokens;
+  }
+  std::string piece(TokenId token) const override { return token < 256 ? std::string(1, static_cast<char>(token)) : std::string(); }
+  std::string control_text(TokenId token) const override {
+    return token < 256 ? piece(token) : std::string(kMarkers.at(static_cast<std::size_t>(token - 256)));
+  }
+  bool ends_turn(TokenId token) const override { return token == kEnd; }
+  std::int32_t size() const override { return kVocabularySize; }
+  TokenId begin_token() const override { return kBegin; }
+  TokenId end_token() const override { return kEnd; }
+  bool adds_begin() const override { return true; }
+};
+
+class GreedySampler final : public Sampler {
+ public:
+  TokenId sample(std::span<const float> logits) override {
+    return static_cast<TokenId>(std::ranges::max_element(logits) - logits.begin());
+  }
+  void accept(TokenId) override {}
+};
+
+struct Turn {
+  std::string question;        // Text of the last user message.
+  std::size_t said_bytes = 0;  // Tokens after the last assistant marker.
+};
+
+std::optional<Turn> last_turn(const std::vector<TokenId>& tokens) {
+  const auto assistant = std::find(tokens.rbegin(), tokens.rend(), kAssistant);
+  if (assistant == tokens.rend()) return std::nullopt;
+  const auto user = std::find(assistant, tokens.rend(), kUser);
+  Turn turn;
+  turn.said_bytes = static_cast<std::size_t>(assistant - tokens.rbegin());
+  if (user == tokens.rend()) return turn;
+  for (auto at = user.base(); at != tokens.end() && *at < 256; ++at) turn.question.push_back(static_cast<char>(*at));
+  return turn;
+}
+
+std::string answer_to(const std::string& question) {
+  if (question.starts_with("!repeat ")) {
+    char* rest = nullptr;
+    const unsigned long times = std::strtoul(question.c_str() + 8, &rest, 10);
+    const std::string text = *rest == ' ' ? rest + 1 : rest;
+    std::string answer;
+    for (unsigned long i = 0; i < times; ++i) answer += text;
+    return answer;
+  }
+  if (question.starts_with("!bytes ")) {
+    std::string answer;
+    for (std::size_t i = 7; i + 1 < question.size(); i += 2) answer.push_back(static_cast<char>(std::strtoul(question.substr(i, 2).c_str(), nullptr, 16)));
+    return answer;
+  }
+  return question;
+}
+
+}  // namespace
+
+FakeEngine::FakeEngine(const FakeEngineOptions& options) : options_(options), vocabulary_(std::make_unique<FakeVocabulary>()) {
+  facts_.name = "fake";
+  facts_.architecture = "fake";
+  facts_.chat_template = kTemplate;
+  facts_.backends = "script";
+  facts_.context_trained = options.context_tokens;
+  facts_.context_tokens = options.context_tokens;
+  facts_.slots = options.slots;
+  facts_.step_rows_max = 512;
+}
+
+FakeEngine::~FakeEngine() = default;
+
+Result<void> FakeEngine::step(std::span<const Row> rows) {
+  logits_.clear();
+  if (options_.step_time.count() > 0) std::this_thread::sleep_for(options_.step_time);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    std::vector<TokenId>& tokens = sequences_[rows[i].sequence];
+    CHECK(rows[i].position == static_cast<std::int32_t>(tokens.size()), "rows extend their sequence by one position each");
+    tokens.push_back(rows[i].token);
+    if (!rows[i].wants_logits) continue;
+    const Turn turn = last_turn(tokens).value_or(Turn{});
+    if (turn.question == "!abort") std::abort();
+    if (turn.question == "!fail") return Error{ErrorCode::internal, "the script asked for a failed step"};
+    while (turn.question == "!hang") std::this_thread::sleep_for(std::chrono::seconds(1));
+    const std::string answer = answer_to(turn.question);
+    const TokenId next = turn.said_bytes < answer.size() ? static_cast<unsigned char>(answer[turn.said_bytes]) : kEnd;
+    std::vector<float>& row = logits_[i];
+    row.assign(static_cast<std::size_t>(kVocabularySize), 0.0f);
+    row[static_cast<std::size_t>(next)] = 1.0f;
+  }
+  return {};
+}
+
+std::span<const float> FakeEngine::logits(std::size_t row) const { return logits_.at(row); }
+
+void FakeEngine::forget(SequenceId sequence, std::int32_t from_position) {
+  std::vector<TokenId>& tokens = sequences_[sequence];
+  tokens.resize(std::min(tokens.size(), static_cast<std::size_t>(from_position)));
+}
+
+std::unique_ptr<Sampler> FakeEngine::make_sampler(const Sampling&) { return std::make_unique<GreedySampler>(); }
+
+}  // namespace pensieve

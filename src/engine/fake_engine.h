@@ -1,0 +1,50 @@
+// An engine that follows a script, for simulation, contract and fault tests. It
+// stands beside the real one, never in its place: no program that users run
+// links it.
+//
+// Its vocabulary is the 256 bytes and five markers. The answer to a prompt is the
+// text of its last user message, byte for byte, then the end of the turn; so a
+// test writes the answer it wants into its question. A message that begins with
+// one of these words does something else:
+//
+//   !repeat N TEXT   says TEXT N times
+//   !bytes HEX       says these bytes (to split characters, to break UTF-8)
+//   !abort           dies by abort() in the step after the prompt
+//   !hang            never returns from that step
+//   !fail            that step returns an error
+#pragma once
+
+#include <chrono>
+#include <map>
+
+#include "engine/engine.h"
+
+namespace pensieve {
+
+struct FakeEngineOptions {
+  std::int32_t slots = 2;
+  std::int32_t context_tokens = 4096;
+  std::chrono::microseconds step_time{0};  // Every step takes this long.
+};
+
+class FakeEngine final : public Engine {
+ public:
+  explicit FakeEngine(const FakeEngineOptions& options);
+  ~FakeEngine() override;
+
+  const EngineFacts& facts() const override { return facts_; }
+  const Vocabulary& vocabulary() const override { return *vocabulary_; }
+  Result<void> step(std::span<const Row> rows) override;
+  std::span<const float> logits(std::size_t row) const override;
+  void forget(SequenceId sequence, std::int32_t from_position) override;
+  std::unique_ptr<Sampler> make_sampler(const Sampling& sampling) override;
+
+ private:
+  FakeEngineOptions options_;
+  EngineFacts facts_;
+  std::unique_ptr<Vocabulary> vocabulary_;
+  std::map<SequenceId, std::vector<TokenId>> sequences_;
+  std::map<std::size_t, std::vector<float>> logits_;
+};
+
+}  // namespace pensieve

@@ -1,0 +1,336 @@
+// The real engine: libllama. The only file that includes its headers.
+//
+// Settings that the exactness rules of docs/decisions/0002 need: one KV stream
+// for each sequence, flash attention off, no repacked copy of the weights.
+
+#include <ggml-backend.h>
+#include <llama.h>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <filesystem>
+#include <thread>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "engine/engine.h"
+
+namespace pensieve {
+namespace {
+
+// Without --context: as many tokens as 1 GiB of KV cache holds over all slots.
+constexpr std::uint64_t kKvBytesAuto = 1ull << 30;
+constexpr std::int32_t kContextAutoMax = 32768;
+constexpr std::int32_t kContextMin = 512;
+constexpr std::int32_t kStepRowsMax = 512;
+
+// libllama explains a failed load only in its log; the last complaint is kept.
+thread_local std::string last_engine_error;
+
+void on_engine_log(ggml_log_level level, const char* text, void*) {
+  std::string_view line = text;
+  while (!line.empty() && line.back() == '\n') line.remove_suffix(1);
+  if (line.empty()) return;
+  if (level == GGML_LOG_LEVEL_ERROR) {
+    last_engine_error = line;
+    log::warn("engine: {}", line);
+  } else if (level == GGML_LOG_LEVEL_WARN) {
+    log::debug("engine: {}", line);
+  } else {
+    log::trace("engine: {}", line);
+  }
+}
+
+struct ModelDeleter {
+  void operator()(llama_model* model) const { llama_model_free(model); }
+};
+struct ContextDeleter {
+  void operator()(llama_context* context) const { llama_free(context); }
+};
+struct SamplerDeleter {
+  void operator()(llama_sampler* sampler) const { llama_sampler_free(sampler); }
+};
+using ModelHandle = std::unique_ptr<llama_model, ModelDeleter>;
+using ContextHandle = std::unique_ptr<llama_context, ContextDeleter>;
+using SamplerHandle = std::unique_ptr<llama_sampler, SamplerDeleter>;
+
+std::string metadata(const llama_model* model, const char* key) {
+  std::array<char, 256> value{};
+  const int length = llama_model_meta_val_str(model, key, value.data(), value.size());
+  return length < 0 ? std::string() : std::string(value.data());
+}
+
+class LlamaVocabulary final : public Vocabulary {
+ public:
+  explicit LlamaVocabulary(const llama_vocab* vocab) : vocab_(vocab) {}
+
+  Result<std::vector<TokenId>> tokenise(std::string_view text, bool add_begin) const override {
+    std::vector<TokenId> tokens(text.size() + 8);
+    const auto text_bytes = static_cast<std::int32_t>(text.size());
+    std::int32_t count = llama_tokenize(vocab_, text.data(), text_bytes, tokens.data(), static_cast<std::int32_t>(tokens.size()), add_begin, true);
+    if (count < 0) {
+      tokens.resize(static_cast<std::size_t>(-static_cast<std::int64_t>(count)));
+      count = llama_tokenize(vocab_, text.data(), text_bytes, tokens.data(), static_cast<std::int32_t>(tokens.size()), add_begin, true);
+    }
+    if (count < 0) return Error{ErrorCode::internal, "the prompt could not be split into tokens"};
+    tokens.resize(static_cast<std::size_t>(count));
+    return tokens;
+  }
+
+  std::string piece(TokenId token) const override { return text_of(token, false); }
+  std::string control_text(TokenId token) const override { return token < 0 ? std::string() : text_of(token, true); }
+  bool ends_turn(TokenId token) const override { return llama_vocab_is_eog(vocab_, token); }
+  std::int32_t size() const override { return llama_vocab_n_tokens(vocab_); }
+  TokenId begin_token() const override { return llama_vocab_bos(vocab_); }
+  TokenId end_token() const override { return llama_vocab_eos(vocab_); }
+  bool adds_begin() const override { return llama_vocab_get_add_bos(vocab_); }
+
+ private:
+  std::string text_of(TokenId token, bool special) const {
+    std::array<char, 128> buffer{};
+    const std::int32_t length = llama_token_to_piece(vocab_, token, buffer.data(), buffer.size(), 0, special);
+    if (length >= 0) return {buffer.data(), static_cast<std::size_t>(length)};
+    std::string text(static_cast<std::size_t>(-length), '\0');
+    llama_token_to_piece(vocab_, token, text.data(), -length, 0, special);
+    return text;
+  }
+
+  const llama_vocab* vocab_;
+};
+
+// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014)
+// of seed and index: any draw can be made without those before it.
+double uniform_draw(std::uint64_t seed, std::uint64_t index) {
+  std::uint64_t z = seed + (index + 1) * 0x9E3779B97F4A7C15ull;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+  z ^= z >> 31;
+  return static_cast<double>(z >> 11) * 0x1.0p-53;
+}
+
+// Filters by libllama's samplers in its own usual order; the draw is ours.
+class LlamaSampler final : public Sampler {
+ public:
+  LlamaSampler(const Sampling& sampling, std::int32_t vocabulary)
+      : chain_(llama_sampler_chain_init(llama_sampler_chain_default_params())),
+        seed_(sampling.seed.value_or(0)),
+        greedy_(sampling.temperature.value_or(0) <= 0) {
+    const float repeat = sampling.repeat_penalty.value_or(1);
+    const float frequency = sampling.frequency_penalty.value_or(0);
+    const float presence = sampling.presence_penalty.value_or(0);
+    // 64 tokens back: libllama's own default.
+    if (repeat != 1 || frequency != 0 || presence != 0) add(llama_sampler_init_penalties(vocabulary, 64, repeat, frequency, presence));
+    if (greedy_) return;
+    if (const auto k = sampling.top_k.value_or(0); k > 0) add(llama_sampler_init_top_k(k));
+    if (const auto p = sampling.top_p.value_or(1); p < 1) add(llama_sampler_init_top_p(p, 1));
+    if (const auto p = sampling.min_p.value_or(0); p > 0) add(llama_sampler_init_min_p(p, 1));
+    add(llama_sampler_init_temp(*sampling.temperature));
+  }
+
+  TokenId sample(std::span<const float> logits) override {
+    candidates_.resize(logits.size());
+    for (std::size_t i = 0; i < logits.size(); ++i) candidates_[i] = {static_cast<TokenId>(i), logits[i], 0};
+    llama_token_data_array array{candidates_.data(), candidates_.size(), -1, false};
+    llama_sampler_apply(chain_.get(), &array);
+    const std::span<llama_token_data> left(array.data, array.size);
+    CHECK(!left.empty(), "a filter keeps at least one token");
+    const auto best = std::ranges::max_element(left, {}, &llama_token_data::logit);  // Ties: the first.
+    if (greedy_) return best->id;
+    double sum = 0;
+    for (llama_token_data& candidate : left) {
+      candidate.p = std::exp(candidate.logit - best->logit);
+      sum += static_cast<double>(candidate.p);
+    }
+    double rest = uniform_draw(seed_, accepted_) * sum;
+    for (const llama_token_data& candidate : left) {
+      rest -= static_cast<double>(candidate.p);
+      if (rest < 0) return candidate.id;
+    }
+    return best->id;
+  }
+
+  void accept(TokenId token) override {
+    llama_sampler_accept(chain_.get(), token);
+    ++accepted_;
+  }
+
+ private:
+  void add(llama_sampler* filter) { llama_sampler_chain_add(chain_.get(), filter); }
+
+  SamplerHandle chain_;
+  std::uint64_t seed_;
+  bool greedy_;
+  std::uint64_t accepted_ = 0;
+  std::vector<llama_token_data> candidates_;
+};
+
+class LlamaEngine final : public Engine {
+ public:
+  LlamaEngine(ModelHandle model, ContextHandle context, EngineFacts facts)
+      : model_(std::move(model)),
+        context_(std::move(context)),
+        facts_(std::move(facts)),
+        vocabulary_(llama_model_get_vocab(model_.get())),
+        batch_(llama_batch_init(kStepRowsMax, 0, 1)) {}
+  ~LlamaEngine() override { llama_batch_free(batch_); }
+  LlamaEngine(const LlamaEngine&) = delete;
+  LlamaEngine& operator=(const LlamaEngine&) = delete;
+
+  const EngineFacts& facts() const override { return facts_; }
+  const Vocabulary& vocabulary() const override { return vocabulary_; }
+
+  Result<void> step(std::span<const Row> rows) override {
+    CHECK(!rows.empty() && rows.size() <= static_cast<std::size_t>(kStepRowsMax), "a step has 1 to step_rows_max rows");
+    batch_.n_tokens = static_cast<std::int32_t>(rows.size());
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      batch_.token[i] = rows[i].token;
+      batch_.pos[i] = rows[i].position;
+      batch_.n_seq_id[i] = 1;
+      batch_.seq_id[i][0] = static_cast<llama_seq_id>(rows[i].sequence);
+      batch_.logits[i] = rows[i].wants_logits ? 1 : 0;
+    }
+    // 0: done. 1: no cells free, cache as before. 2: aborted. Below 0: failed, cache in doubt.
+    const std::int32_t code = llama_decode(context_.get(), batch_);
+    if (code == 0) return {};
+    if (code == 1) return Error{ErrorCode::overloaded, "the KV cache has no room for this step"};
+    return Error{ErrorCode::internal, fmt::format("the engine failed a step (code {}): {}", code, last_engine_error)};
+  }
+
+  std::span<const float> logits(std::size_t row) const override {
+    const float* values = llama_get_logits_ith(context_.get(), static_cast<std::int32_t>(row));
+    CHECK(values != nullptr, "logits are read only of rows that asked for them");
+    return {values, static_cast<std::size_t>(vocabulary_.size())};
+  }
+
+  void forget(SequenceId sequence, std::int32_t from_position) override {
+    llama_memory_seq_rm(llama_get_memory(context_.get()), static_cast<llama_seq_id>(sequence), from_position, -1);
+  }
+
+  std::unique_ptr<Sampler> make_sampler(const Sampling& sampling) override {
+    return std::make_unique<LlamaSampler>(sampling, vocabulary_.size());
+  }
+
+ private:
+  ModelHandle model_;
+  ContextHandle context_;
+  EngineFacts facts_;
+  LlamaVocabulary vocabulary_;
+  llama_batch batch_;
+};
+
+Sampling recommended_sampling(const llama_model* model) {
+  Sampling sampling;
+  const auto number = [&](llama_model_meta_key key) -> std::optional<float> {
+    const char* name = llama_model_meta_key_str(key);
+    const std::string text = name == nullptr ? std::string() : metadata(model, name);
+    if (text.empty()) return std::nullopt;
+    char* end = nullptr;
+    const float value = std::strtof(text.c_str(), &end);
+    return end == text.c_str() || !std::isfinite(value) ? std::nullopt : std::optional(value);
+  };
+  sampling.temperature = number(LLAMA_MODEL_META_KEY_SAMPLING_TEMP);
+  if (const auto k = number(LLAMA_MODEL_META_KEY_SAMPLING_TOP_K)) sampling.top_k = static_cast<std::int32_t>(*k);
+  sampling.top_p = number(LLAMA_MODEL_META_KEY_SAMPLING_TOP_P);
+  sampling.min_p = number(LLAMA_MODEL_META_KEY_SAMPLING_MIN_P);
+  sampling.repeat_penalty = number(LLAMA_MODEL_META_KEY_SAMPLING_PENALTY_REPEAT);
+  return sampling;
+}
+
+// f16 keys and values of every layer.
+std::uint64_t kv_bytes_per_token(const llama_model* model) {
+  const auto heads = static_cast<std::uint64_t>(std::max(1, llama_model_n_head(model)));
+  const auto kv_heads = static_cast<std::uint64_t>(std::max(1, llama_model_n_head_kv(model)));
+  const auto width = static_cast<std::uint64_t>(llama_model_n_embd(model)) / heads * kv_heads;
+  return width * 2 * 2 * static_cast<std::uint64_t>(llama_model_n_layer(model));
+}
+
+std::int32_t context_for(const EngineOptions& options, const llama_model* model) {
+  const std::int32_t trained = std::max(kContextMin, llama_model_n_ctx_train(model));
+  if (options.context_tokens > 0) return options.context_tokens;
+  const std::uint64_t fit = kKvBytesAuto / (kv_bytes_per_token(model) * static_cast<std::uint64_t>(options.slots));
+  const auto fitting = static_cast<std::int32_t>(std::min<std::uint64_t>(fit, kContextAutoMax));
+  return std::clamp(std::min(fitting, trained) / 256 * 256, kContextMin, kContextAutoMax);
+}
+
+std::string device_names() {
+  std::string names;
+  for (std::size_t i = 0; i < ggml_backend_dev_count(); ++i) {
+    ggml_backend_dev_t device = ggml_backend_dev_get(i);
+    if (!names.empty()) names += ", ";
+    names += fmt::format("{} ({})", ggml_backend_dev_name(device), ggml_backend_dev_description(device));
+  }
+  return names;
+}
+
+bool has_gpu() {
+  return ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU) != nullptr || ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_IGPU) != nullptr;
+}
+
+Error load_error(const std::string& path) {
+  return {ErrorCode::corrupt, fmt::format("--model: '{}' could not be loaded: {}", path,
+                                          last_engine_error.empty() ? "the engine gave no reason" : last_engine_error)};
+}
+
+}  // namespace
+
+std::string llama_engine_version() { return llama_version(); }
+
+Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, const std::function<void(double)>& on_progress) {
+  std::error_code status;
+  const auto file_bytes = std::filesystem::file_size(options.model_path, status);
+  if (status) return Error{ErrorCode::not_found, fmt::format("--model: '{}' cannot be read: {}", options.model_path, status.message())};
+
+  llama_log_set(on_engine_log, nullptr);
+  if (const std::string plugins = PENSIEVE_ENGINE_PLUGINS; plugins.empty()) ggml_backend_load_all();
+  else ggml_backend_load_all_from_path(plugins.c_str());
+  llama_backend_init();
+  if (ggml_backend_dev_count() == 0) return Error{ErrorCode::unavailable, "the engine found no backend for this machine's processor"};
+
+  llama_model_params model_params = llama_model_default_params();
+  model_params.use_extra_bufts = false;  // A repacked copy doubles the weights (DESIGN section 3).
+  model_params.load_mode = LLAMA_LOAD_MODE_MMAP;
+  model_params.n_gpu_layers = options.gpu_layers >= 0 ? options.gpu_layers : (has_gpu() ? -1 : 0);
+  model_params.progress_callback = [](float progress, void* user) {
+    (*static_cast<const std::function<void(double)>*>(user))(static_cast<double>(progress));
+    return true;
+  };
+  model_params.progress_callback_user_data = const_cast<std::function<void(double)>*>(&on_progress);
+  ModelHandle model(llama_model_load_from_file(options.model_path.c_str(), model_params));
+  if (!model) return load_error(options.model_path);
+
+  const std::int32_t context_tokens = context_for(options, model.get());
+  const auto cores = static_cast<std::int32_t>(std::max(1u, std::thread::hardware_concurrency()));
+  llama_context_params params = llama_context_default_params();
+  params.n_ctx = static_cast<std::uint32_t>(context_tokens) * static_cast<std::uint32_t>(options.slots);
+  params.n_seq_max = static_cast<std::uint32_t>(options.slots);
+  params.n_batch = static_cast<std::uint32_t>(kStepRowsMax);
+  params.n_ubatch = static_cast<std::uint32_t>(kStepRowsMax);
+  params.n_outputs_max = static_cast<std::uint32_t>(std::max(8, options.slots));
+  params.n_threads = params.n_threads_batch = options.threads > 0 ? options.threads : cores;
+  params.kv_unified = false;
+  params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+  params.no_perf = true;
+  ContextHandle context(llama_init_from_model(model.get(), params));
+  if (!context) return load_error(options.model_path);
+
+  EngineFacts facts;
+  facts.name = metadata(model.get(), "general.name");
+  if (facts.name.empty()) facts.name = std::filesystem::path(options.model_path).stem().string();
+  facts.architecture = metadata(model.get(), "general.architecture");
+  if (const char* source = llama_model_chat_template(model.get(), nullptr)) facts.chat_template = source;
+  facts.backends = device_names();
+  facts.parameters = llama_model_n_params(model.get());
+  facts.file_bytes = file_bytes;
+  facts.context_trained = llama_model_n_ctx_train(model.get());
+  facts.context_tokens = static_cast<std::int32_t>(llama_n_ctx_seq(context.get()));
+  facts.slots = options.slots;
+  facts.step_rows_max = kStepRowsMax;
+  facts.kv_bytes = kv_bytes_per_token(model.get()) * static_cast<std::uint64_t>(facts.context_tokens) * static_cast<std::uint64_t>(options.slots);
+  facts.defaults = recommended_sampling(model.get());
+  return std::unique_ptr<Engine>(std::make_unique<LlamaEngine>(std::move(model), std::move(context), std::move(facts)));
+}
+
+}  // namespace pensieve

@@ -1,0 +1,110 @@
+#include "wire/frames.h"
+
+#include <gtest/gtest.h>
+
+namespace pensieve::wire {
+namespace {
+
+template <typename T>
+T round_trip(const T& command) {
+  const std::string line = encode(Command{command});
+  EXPECT_EQ(line.find('\n'), line.size() - 1);
+  const Result<Command> back = parse_command(line);
+  EXPECT_TRUE(back) << (back ? "" : back.error().message);
+  return std::get<T>(*back);
+}
+
+template <typename T>
+T report_round_trip(const T& report) {
+  const std::string line = encode(Report{report});
+  EXPECT_EQ(line.find('\n'), line.size() - 1);
+  const Result<Report> back = parse_report(line);
+  EXPECT_TRUE(back) << (back ? "" : back.error().message);
+  return std::get<T>(*back);
+}
+
+template <typename T>
+T event_round_trip(const T& event) {
+  const Event back = report_round_trip(Event{RequestId{9}, event});
+  EXPECT_EQ(back.id, RequestId{9});
+  return std::get<T>(back.event);
+}
+
+TEST(Frames, CommandsComeBackAsTheyWere) {
+  GenerateRequest request;
+  request.id = RequestId{18446744073709551615u};
+  request.prompt.messages = {{Role::system, "be\nbrief"}, {Role::user, "gr\xC3\xBC\xC3\x9F"}, {Role::assistant, ""}};
+  request.sampling = {0.5f, 40, 0.9f, 0.05f, 1.1f, 0.25f, 0.125f, 18446744073709551615u};
+  request.max_tokens = 7;
+  request.stop_sequences = {"\n\n", "END"};
+  EXPECT_EQ(round_trip(Generate{request}), Generate{request});
+  const Count count{RequestId{3}, Prompt{{}, {1, 2, 3}}, true};
+  EXPECT_EQ(round_trip(count), count);
+  EXPECT_EQ(round_trip(Cancel{RequestId{4}}), Cancel{RequestId{4}});
+  EXPECT_EQ(round_trip(Pause{RequestId{5}}), Pause{RequestId{5}});
+  EXPECT_EQ(round_trip(Resume{RequestId{6}}), Resume{RequestId{6}});
+  round_trip(Health{});
+  round_trip(Shutdown{});
+}
+
+TEST(Frames, ReportsComeBackAsTheyWere) {
+  const Hello hello{1, "0.1.0", "0.7.0"};
+  EXPECT_EQ(report_round_trip(hello), hello);
+  const Ready ready{{"demo", "phi3", 12, 34, 56, 78}, 2, 4096, 99, "CPU", "model"};
+  EXPECT_EQ(report_round_trip(ready), ready);
+  const Counted counted{RequestId{2}, 2, {5, 6}};
+  EXPECT_EQ(report_round_trip(counted), counted);
+  EXPECT_EQ(event_round_trip(Started{5, 2}), (Started{5, 2}));
+  EXPECT_EQ(event_round_trip(Prefilled{5, 20}), (Prefilled{5, 20}));
+  const Text text{"h\xC3\xA9", {1, 2}, 123456789012345};
+  EXPECT_EQ(event_round_trip(text), text);
+  const Finished finished{FinishReason::stop_sequence, "END", {10, 4, 3}, {7}, 100, 200};
+  EXPECT_EQ(event_round_trip(finished), finished);
+  const Failed failed = event_round_trip(Failed{{ErrorCode::overloaded, "no room"}});
+  EXPECT_EQ(failed.error.code, ErrorCode::overloaded);
+  EXPECT_EQ(failed.error.message, "no room");
+  const HealthReport health{"ready", 1, 2, 3};
+  EXPECT_EQ(report_round_trip(health), health);
+  EXPECT_EQ(report_round_trip(Fatal{{ErrorCode::corrupt, "bad file"}}).error.message, "bad file");
+}
+
+TEST(Frames, IllFormedTextStaysAValidLine) {
+  const Text back = event_round_trip(Text{"a\xFF", {1}, 0});
+  EXPECT_EQ(back.text, "a\xEF\xBF\xBD");
+}
+
+TEST(Frames, ABadCommandNamesItsField) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"", "not JSON"},
+      {"[]", "not a JSON object"},
+      {"{}", "cmd"},
+      {R"({"cmd":"dance"})", "cmd"},
+      {R"({"cmd":7})", "cmd"},
+      {R"({"cmd":"cancel"})", "id"},
+      {R"({"cmd":"cancel","id":-1})", "id"},
+      {R"({"cmd":"cancel","id":1.5})", "id"},
+      {R"({"cmd":"cancel","id":"1"})", "id"},
+      {R"({"cmd":"generate","id":1,"max_tokens":4})", "messages"},
+      {R"({"cmd":"generate","id":1,"max_tokens":4,"messages":{}})", "messages"},
+      {R"({"cmd":"generate","id":1,"max_tokens":4,"messages":[]})", "messages"},
+      {R"({"cmd":"generate","id":1,"max_tokens":4,"messages":[7]})", "messages.0"},
+      {R"({"cmd":"generate","id":1,"max_tokens":4,"messages":[{"role":"user","content":7}]})", "messages.0"},
+      {R"({"cmd":"generate","id":1,"max_tokens":4,"messages":[{"role":"robot","content":""}]})", "messages.0.role"},
+      {R"({"cmd":"generate","id":1,"messages":[{"role":"user","content":""}]})", "max_tokens"},
+      {R"({"cmd":"generate","id":1,"max_tokens":0,"tokens":[1]})", "max_tokens"},
+      {R"({"cmd":"generate","id":1,"max_tokens":99999999999,"tokens":[1]})", "max_tokens"},
+      {R"({"cmd":"generate","id":1,"max_tokens":4,"tokens":["a"]})", "tokens"},
+      {R"({"cmd":"generate","id":1,"max_tokens":4,"tokens":[1],"temperature":"hot"})", "temperature"},
+      {R"({"cmd":"generate","id":1,"max_tokens":4,"tokens":[1],"stop_sequences":[""]})", "stop_sequences"},
+      {R"({"cmd":"generate","id":1,"max_tokens":4,"tokens":[1],"seed":-3})", "seed"},
+      {R"({"cmd":"count","id":1,"tokens":[1],"wants_tokens":1})", "wants_tokens"},
+  };
+  for (const auto& [line, field] : cases) {
+    const Result<Command> command = parse_command(line);
+    ASSERT_FALSE(command) << line;
+    EXPECT_NE(command.error().message.find(field), std::string::npos) << line << " gave: " << command.error().message;
+  }
+}
+
+}  // namespace
+}  // namespace pensieve::wire

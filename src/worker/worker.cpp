@@ -1,0 +1,152 @@
+#include "worker/worker.h"
+
+#include <fmt/format.h>
+
+#include <random>
+#include <thread>
+
+#include "base/log.h"
+#include "base/version.h"
+#include "chat/chat_template.h"
+#include "worker/step_loop.h"
+
+namespace pensieve {
+namespace {
+
+// The server's own defaults, under the model's: a mild nucleus, as most local servers have.
+constexpr float kTemperature = 0.8f;
+constexpr std::int32_t kTopK = 40;
+constexpr float kTopP = 0.95f;
+constexpr float kMinP = 0.05f;
+
+template <typename T>
+void fill(std::optional<T>& value, const std::optional<T>& model, std::optional<T> server) {
+  if (!value) value = model ? model : server;
+}
+
+// Answers everything that needs no engine, and hands the rest on.
+class WireThread {
+ public:
+  WireThread(const Engine& engine, const ChatTemplate& chat, WirePort& port, Inbox& inbox, Progress& progress)
+      : engine_(engine), chat_(chat), port_(port), inbox_(inbox), progress_(progress) {}
+
+  void run() {
+    while (std::optional<std::string> line = port_.read_line()) {
+      if (line->empty()) continue;
+      Result<wire::Command> command = wire::parse_command(*line);
+      if (!command) {
+        log::warn("a line on the wire was refused: {}", command.error().message);
+        port_.send(wire::Event{RequestId{0}, Failed{std::move(command).error()}});
+        continue;
+      }
+      std::visit([this](auto& value) { handle(value); }, *command);
+      if (std::holds_alternative<wire::Shutdown>(*command)) return;
+    }
+    inbox_.push(EndOfInput{});
+  }
+
+ private:
+  void handle(wire::Count& count) {
+    auto tokens = tokens_of(count.prompt);
+    if (!tokens) return port_.send(wire::Event{count.id, Failed{std::move(tokens).error()}});
+    wire::Counted counted{count.id, static_cast<std::int32_t>(tokens->size()), {}};
+    if (count.wants_tokens) counted.tokens = *std::move(tokens);
+    port_.send(counted);
+  }
+
+  void handle(wire::Generate& generate) {
+    GenerateRequest& request = generate.request;
+    auto tokens = tokens_of(request.prompt);
+    if (!tokens) return port_.send(wire::Event{request.id, Failed{std::move(tokens).error()}});
+    const std::int32_t room = engine_.facts().context_tokens;
+    if (tokens->empty() || std::ssize(*tokens) >= room) {
+      return port_.send(wire::Event{
+          request.id, Failed{{ErrorCode::invalid_argument, fmt::format("prompt is too long: {} tokens > {} maximum", tokens->size(), room - 1)}}});
+    }
+    request.prompt.tokens = *std::move(tokens);
+    request.prompt.messages.clear();
+    const Sampling& model = engine_.facts().defaults;
+    Sampling& sampling = request.sampling;
+    fill(sampling.temperature, model.temperature, std::optional(kTemperature));
+    fill(sampling.top_k, model.top_k, std::optional(kTopK));
+    fill(sampling.top_p, model.top_p, std::optional(kTopP));
+    fill(sampling.min_p, model.min_p, std::optional(kMinP));
+    fill(sampling.repeat_penalty, model.repeat_penalty, {});
+    if (!sampling.seed) sampling.seed = random_();
+    inbox_.push(std::move(generate));
+  }
+
+  void handle(wire::Cancel& cancel) { inbox_.push(cancel); }
+  void handle(wire::Pause& pause) { inbox_.push(pause); }
+  void handle(wire::Resume& resume) { inbox_.push(resume); }
+  void handle(wire::Shutdown& shutdown) { inbox_.push(shutdown); }
+  void handle(wire::Health&) { port_.send(wire::HealthReport{"ready", progress_.running, progress_.waiting, progress_.steps}); }
+
+  Result<std::vector<TokenId>> tokens_of(const Prompt& prompt) const {
+    const Vocabulary& vocabulary = engine_.vocabulary();
+    if (!prompt.tokens.empty()) {
+      for (const TokenId token : prompt.tokens) {
+        if (token < 0 || token >= vocabulary.size()) return Error{ErrorCode::invalid_argument, fmt::format("tokens: {} is outside the vocabulary", token)};
+      }
+      return prompt.tokens;
+    }
+    Result<std::string> text = chat_.render(prompt.messages);
+    if (!text) return std::move(text).error();
+    // Some templates write the begin marker themselves; it must not stand twice.
+    const std::string begin = vocabulary.control_text(vocabulary.begin_token());
+    const bool has_begin = !begin.empty() && text->starts_with(begin);
+    return vocabulary.tokenise(*text, vocabulary.adds_begin() && !has_begin);
+  }
+
+  const Engine& engine_;
+  const ChatTemplate& chat_;
+  WirePort& port_;
+  Inbox& inbox_;
+  Progress& progress_;
+  std::mt19937_64 random_{std::random_device{}()};
+};
+
+int last_word(WirePort& port, Error error) {
+  log::error("{}", error.message);
+  port.send(wire::Fatal{std::move(error)});
+  return 1;
+}
+
+}  // namespace
+
+int run_worker(const WorkerOptions& options, const EngineLoader& load) {
+  WirePort port(options.in_fd, options.out_fd);
+  port.send(wire::Hello{wire::kProtocolVersion, kVersion, options.engine_version});
+
+  int shown_percent = -1;
+  auto engine = load([&](double progress) {
+    const int percent = static_cast<int>(progress * 100);
+    if (percent == shown_percent) return;
+    shown_percent = percent;
+    port.send(wire::Loading{progress});
+  });
+  if (!engine) return last_word(port, std::move(engine).error());
+  const EngineFacts& facts = (*engine)->facts();
+  auto chat = ChatTemplate::make(options.chat_template, facts.chat_template, (*engine)->vocabulary());
+  if (!chat) return last_word(port, std::move(chat).error());
+
+  port.send(wire::Ready{{facts.name, facts.architecture, facts.parameters, facts.file_bytes, facts.context_trained, (*engine)->vocabulary().size()},
+                        facts.slots,
+                        facts.context_tokens,
+                        facts.kv_bytes,
+                        facts.backends,
+                        chat->name()});
+  log::info("{} ({}): {} slots of {} tokens, KV cache {} MB, on {}", facts.name, facts.architecture, facts.slots, facts.context_tokens,
+            facts.kv_bytes >> 20, facts.backends);
+
+  Inbox inbox;
+  Progress progress;
+  WireThread wire_thread(**engine, *chat, port, inbox, progress);
+  std::jthread reader([&] { wire_thread.run(); });
+  StepLoop(**engine, inbox, progress, port).run();
+  // The reader may sit in read(): leave without it. Everything reported is written.
+  std::fflush(nullptr);
+  std::_Exit(0);
+}
+
+}  // namespace pensieve

@@ -1,0 +1,28 @@
+// The worker process behind its main(): joins engine, chat template and wire.
+//
+//   Threads  the caller's becomes the engine thread; the wire thread is made here.
+//            `count` and `health` are answered on the wire thread and so never
+//            wait for the engine.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "engine/engine.h"
+
+namespace pensieve {
+
+struct WorkerOptions {
+  std::string chat_template;  // See ChatTemplate::make.
+  std::string engine_version;
+  int in_fd = 0;
+  int out_fd = 1;
+};
+
+using EngineLoader = std::function<Result<std::unique_ptr<Engine>>(const std::function<void(double)>& on_progress)>;
+
+// Says hello, loads, serves until shutdown or the end of input. Returns the exit code.
+int run_worker(const WorkerOptions& options, const EngineLoader& load);
+
+}  // namespace pensieve

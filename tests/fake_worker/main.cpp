@@ -1,0 +1,33 @@
+// pensieve-fake-worker: the worker with FakeEngine (src/engine/fake_engine.h) in
+// place of the model, for contract and fault tests of the server. Takes the same
+// flags; those that the script does not need are ignored.
+#include <CLI/CLI.hpp>
+
+#include <csignal>
+
+#include "base/log.h"
+#include "engine/fake_engine.h"
+#include "worker/worker.h"
+
+int main(int argc, char** argv) {
+  using namespace pensieve;
+  FakeEngineOptions engine;
+  WorkerOptions worker;
+  std::int64_t step_us = 0;
+  std::string log_level = "info";
+
+  CLI::App app{"A worker that follows a script."};
+  app.allow_extras();
+  app.add_option("--slots", engine.slots);
+  app.add_option("--context", engine.context_tokens);
+  app.add_option("--step-us", step_us)->envname("PENSIEVE_FAKE_STEP_US");
+  app.add_option("--log-level", log_level);
+  CLI11_PARSE(app, argc, argv);
+
+  if (engine.context_tokens == 0) engine.context_tokens = 4096;
+  engine.step_time = std::chrono::microseconds(step_us);
+  if (!log_start("fake-worker", log_level)) return 2;
+  std::signal(SIGPIPE, SIG_IGN);
+  worker.engine_version = "fake";
+  return run_worker(worker, [&](const auto&) -> Result<std::unique_ptr<Engine>> { return std::unique_ptr<Engine>(std::make_unique<FakeEngine>(engine)); });
+}
