@@ -1,0 +1,50 @@
+# The front door. Thin: scripts/ brings what is missing, CMake presets build.
+PRESET ?= release
+BUILD := build/$(PRESET)
+
+.PHONY: help build run test bench fuzz format tidy asan tsan conformance clean
+
+help:
+	@echo "make run          set up, build, start the server with the built-in model, ask it one question"
+	@echo "make test         set up, build, run all tests"
+	@echo "make build        build only (build/release/bin/)"
+	@echo "make asan, tsan   the tests under AddressSanitizer+UBSan, ThreadSanitizer"
+	@echo "make tidy         clang-tidy; make format: clang-format"
+	@echo "make clean        remove build outputs, keep the engine"
+
+build:
+	@scripts/install-packages build
+	@scripts/engine-runtime
+	@cmake --preset $(PRESET) >$(BUILD).configure.log 2>&1 || { cat $(BUILD).configure.log; exit 1; }
+	@cmake --build --preset $(PRESET)
+
+run: build
+	@scripts/run-demo
+
+test:
+	@scripts/install-packages build test
+	@$(MAKE) --no-print-directory build
+	@scripts/test $(BUILD)
+
+asan tsan:
+	@$(MAKE) --no-print-directory build PRESET=$@
+	@cd build/$@ && ctest --output-on-failure
+
+bench: build
+	@scripts/install-packages bench
+	@bench/run
+
+format:
+	@scripts/install-packages tidy
+	@git ls-files '*.cpp' '*.h' | xargs clang-format-19 -i
+
+tidy:
+	@scripts/install-packages tidy
+	@$(MAKE) --no-print-directory build PRESET=tidy
+	@git ls-files 'src/*.cpp' 'apps/*.cpp' | xargs -P 2 -n 4 clang-tidy-19 -p build/tidy --quiet
+
+conformance:
+	@echo "make conformance: nothing here yet; it comes with the agents' issue (Python SDKs) and the import issue (MLX)."
+
+clean:
+	@rm -rf build/release build/dev build/asan build/tsan build/tidy build/fuzz
