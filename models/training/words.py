@@ -1,0 +1,167 @@
+"""The word lists and the small grammars that all made-up text comes from.
+
+One word in ten is kept for the held-out split (see Source.pick), so that a
+held-out question never asks for the very words that were trained on.
+"""
+
+import random
+import zlib
+
+NOUNS = """apple anchor arrow basket beach bell bench bicycle bird blanket boat book bottle bowl box branch bread bridge
+broom brush bucket bus button cabin cake camera candle car carpet castle cat chair cheese chest clock cloud coat coffee coin
+comb cookie corner cottage cow crown cup curtain desk dog door dragon drawer dress drum duck ear egg engine eye farm feather
+fence field finger fire fish flag floor flower flute forest fork fox frog garden gate ghost giraffe glass glove goat grape
+guitar hammer hat hill honey horse house island jacket jar jungle kettle key king kite kitten knife ladder lake lamp leaf
+lemon letter library lion lock machine map market meadow mirror monkey moon mountain mouse mushroom needle nest notebook
+ocean onion orange oven owl paint pan paper park parrot path peach pear pencil penguin pepper piano picture pig pillow pirate
+planet plate pocket pond potato printer puppet puppy queen rabbit rain ribbon ring river road robot rocket roof room rope
+rose sailor salt sand school scissors sea seed shadow sheep shell ship shirt shoe shop silver sister sky snail snow soap sock
+song soup spider spoon spring square squirrel stamp star station stone storm story street sugar summer sun swan table tail
+tea teacher tent tiger toast tomato tower town toy train tree trumpet tunnel turtle umbrella valley vase village violin wagon
+wall wallet watch water whale wheel whistle wind window winter wolf wood yard zebra server cable screen keyboard folder file
+network router battery signal pixel cursor packet socket module buffer thread kernel token vector matrix cluster ledger
+invoice ticket parcel harbor orchard cellar lantern compass marble pebble acorn walnut saddle barrel canyon desert glacier
+lagoon oasis volcano comet meteor nebula galaxy orbit tulip daisy clover ivy maple cedar willow birch raven falcon heron
+otter badger beaver moose panther leopard cobra lizard salmon trout shark dolphin crab lobster""".split()
+
+NAMES = """Anna Ben Clara David Emma Felix Grace Henry Ida Jack Kate Leo Mia Noah Olga Paul Quinn Rosa Sam Tina Uma Victor
+Wendy Xavier Yara Zoe Adam Bella Carl Diana Erik Fiona George Hannah Ivan Julia Kevin Laura Martin Nina Oscar Petra Rahul
+Sofia Tom Ursula Vera Walter Yusuf Zara Aisha Boris Chen Dario Elena Farid Gina Hugo Irene Jonas Karim Lena Marco Nadia Omar
+Priya Rita Stefan Tara Umberto Violet Will Ximena Yuki Zelda Alice Bruno Cora Dylan Esther Frank Greta Hans Iris Jamal Kira
+Liam Mona Nils Olivia Pablo Ruth Simon Thea Ulrich Vincent Willa Amir Bianca Conrad Delia Edgar Freya Gustav Helga Igor Jana
+Klaus Lydia Milan Nora Otto Paula Rafael Selma Theo Una Viktor Wanda Ada Basil Celia Dmitri Eva Flora Gideon Hilda Ines Jasper
+Kofi Luna Mateo Naomi Orla Piotr Ravi Silvia Tariq Amara""".split()
+
+CITIES = """Paris London Berlin Rome Madrid Vienna Prague Lisbon Oslo Dublin Warsaw Athens Zurich Geneva Munich Hamburg
+Milan Naples Porto Seville Lyon Nice Ghent Bergen Tampere Riga Vilnius Tallinn Cairo Nairobi Lagos Accra Tunis Delhi Mumbai
+Tokyo Osaka Kyoto Seoul Hanoi Manila Jakarta Sydney Perth Auckland Toronto Montreal Boston Chicago Denver Seattle Austin
+Lima Bogota Quito Santiago Havana Kingston Reykjavik Helsinki""".split()
+
+COLORS = """red blue green yellow orange purple pink brown black white gray gold silver turquoise violet beige crimson
+scarlet teal navy maroon olive indigo amber""".split()
+
+ADJECTIVES = """small big old young quiet loud bright dark warm cold happy sad brave shy clever silly kind lazy quick slow
+soft hard sweet bitter clean dusty empty full gentle golden green heavy honest hungry light little long lonely lucky merry
+narrow new odd plain polite proud rare rich round rusty sharp short shiny simple sleepy smooth steep strange strong tall
+thin tiny tired wild wise wooden yellow""".split()
+
+VERBS = """found carried painted watched borrowed cleaned counted dropped fixed followed hid kept lost moved opened
+packed pulled pushed remembered repaired saved sold studied touched visited wanted washed bought built caught drew""".split()
+
+ANIMALS = "cat dog rabbit horse parrot hamster turtle goldfish pony canary ferret goat duck mouse lizard snake".split()
+FOODS = """pizza pasta soup salad rice bread cheese pancakes noodles curry sushi tacos apples strawberries chocolate
+porridge lasagna dumplings pie waffles mangoes olives""".split()
+JOBS = """baker teacher nurse doctor carpenter pilot farmer painter engineer sailor tailor gardener plumber driver cook
+librarian dentist writer musician programmer electrician""".split()
+HOBBIES = """chess painting swimming cycling knitting singing dancing fishing hiking reading baking photography
+gardening climbing running origami juggling""".split()
+PLACES = """kitchen garden library market forest harbor school station park office village castle beach cellar attic
+museum hospital bakery workshop tower""".split()
+
+DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+MONTHS = "January February March April May June July August September October November December".split()
+MONTH_DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+_ONSETS = "b c d f g h j k l m n p r s t v w z bl br ch cl cr dr fl fr gl gr pl pr sh sk sl sp st th tr".split()
+_VOWELS = "a e i o u ai ea ee oa oo ou".split()
+_ENDS = ["", "", "", "n", "r", "l", "s", "t", "m", "k", "x", "nd", "rt", "st", "ng"]
+
+
+def held_out(key):
+    """True for about one key in ten, the same on every machine."""
+    return zlib.crc32(("pensieve:" + str(key)).encode()) % 10 == 0
+
+
+class Source(random.Random):
+    """A seeded random source that knows which split it writes for."""
+
+    def __init__(self, seed, split="train"):
+        super().__init__(seed)
+        self.split = split
+
+    def mine(self, key):
+        """May this key be used by this split?"""
+        return held_out(key) == (self.split == "eval")
+
+    def pick(self, words):
+        """A word of the split's own share; common closed lists should use choice()."""
+        for _ in range(200):
+            w = self.choice(words)
+            if self.mine(w):
+                return w
+        return self.choice(words)
+
+    def chance(self, p):
+        return self.random() < p
+
+    def number(self, digits_max=4):
+        d = self.randint(1, digits_max)
+        return self.randint(10 ** (d - 1) if d > 1 else 0, 10 ** d - 1)
+
+    def pseudo(self, capital=None):
+        """A pronounceable word that is in no list."""
+        w = "".join(self.choice(_ONSETS) + self.choice(_VOWELS) + self.choice(_ENDS)
+                    for _ in range(self.choice([1, 2, 2, 2, 3])))
+        if capital or (capital is None and self.chance(0.2)):
+            w = w.capitalize()
+        return w
+
+    def ident(self):
+        """Something that looks like a code, a key or a file part."""
+        kind = self.randrange(6)
+        if kind == 0:
+            return "".join(self.choice("ABCDEFGHJKLMNPQRSTUVWXYZ0123456789") for _ in range(self.randint(4, 10)))
+        if kind == 1:
+            return str(self.randint(1000, 9999999))
+        if kind == 2:
+            return self.pick(NOUNS) + "-" + str(self.randint(1, 999))
+        if kind == 3:
+            return self.pick(ADJECTIVES) + "-" + self.pick(NOUNS)
+        if kind == 4:
+            return "".join(self.choice("0123456789abcdef") for _ in range(self.randint(6, 12)))
+        return self.pseudo(False) + "_" + self.pseudo(False)
+
+    def name(self):
+        return self.pick(NAMES) if self.chance(0.85) else self.pseudo(True)
+
+    def noun(self):
+        return self.pick(NOUNS)
+
+    def path(self):
+        ext = self.choice("txt md py cpp h json toml log yaml js ts html css rs go".split())
+        parts = [self.pick(NOUNS) if self.chance(0.7) else self.pseudo(False) for _ in range(self.randint(1, 3))]
+        if self.chance(0.3):
+            parts[-1] += "_" + self.pick(NOUNS)
+        head = self.choice(["", "", "src/", "docs/", "/home/" + self.name().lower() + "/", "/tmp/", "tests/", "./"])
+        return head + "/".join(parts) + "." + ext
+
+    def sentence(self):
+        """One plain sentence about nothing in particular."""
+        n, v, a = self.noun, lambda: self.choice(VERBS), lambda: self.choice(ADJECTIVES)
+        k = self.randrange(12)
+        who = self.name()
+        if k == 0: s = f"The {a()} {n()} {v()} the {n()}"
+        elif k == 1: s = f"{who} {v()} a {a()} {n()} near the {self.choice(PLACES)}"
+        elif k == 2: s = f"There is a {n()} behind the {a()} {n()}"
+        elif k == 3: s = f"On {self.choice(DAYS)} {who} {v()} the {n()}"
+        elif k == 4: s = f"Every {n()} in the {self.choice(PLACES)} looked {a()}"
+        elif k == 5: s = f"{who} and {self.name()} {v()} {self.randint(2, 99)} {n()}s together"
+        elif k == 6: s = f"In {self.choice(MONTHS)} the {n()} was {a()} and {a()}"
+        elif k == 7: s = f"Nobody in {self.choice(CITIES)} {v()} the {a()} {n()} that day"
+        elif k == 8: s = f"It was {a()}, so the {n()} stayed in the {self.choice(PLACES)}"
+        elif k == 9: s = f"{who} is a {self.choice(JOBS)} who likes {self.choice(HOBBIES)}"
+        elif k == 10: s = f"The {n()} by the {n()} {v()} {self.randint(2, 900)} {n()}s"
+        else: s = f"\"{a().capitalize()} {n()}\" is what {who} said about the {n()}"
+        return s + ("." if k == 11 else self.choice([".", ".", ".", ".", ".", "!", " again."]))
+
+    def words(self, n):
+        """n loose words, some of them invented, some numbers."""
+        out = []
+        for _ in range(n):
+            r = self.random()
+            if r < 0.6: out.append(self.pick(NOUNS))
+            elif r < 0.75: out.append(self.choice(ADJECTIVES))
+            elif r < 0.9: out.append(self.pseudo())
+            else: out.append(str(self.number()))
+        return " ".join(out)
