@@ -1,0 +1,153 @@
+// `pensieve serve`: builds the parts and joins them. Everything lives on one
+// io_context and one thread; see docs/ARCHITECTURE.md.
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+
+#include "admission/waiting_line.h"
+#include "api/anthropic/errors.h"
+#include "api/api.h"
+#include "base/log.h"
+#include "commands.h"
+#include "http/server.h"
+#include "supervisor/supervisor.h"
+
+namespace pensieve {
+namespace {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+int asked_wrongly(const std::string& message) {
+  std::cerr << "pensieve: " << message << '\n';
+  return 2;
+}
+
+Result<std::string> key_from(const Settings& settings) {
+  const std::string& path = settings.text("api-key-file");
+  if (path.empty()) return settings.text("api-key");
+  if (!settings.text("api-key").empty()) return Error{ErrorCode::invalid_argument, "--api-key and --api-key-file: give one of them"};
+  std::ifstream file(path);
+  std::string key;
+  if (!std::getline(file, key) || key.empty()) return Error{ErrorCode::invalid_argument, fmt::format("--api-key-file: '{}' has no key in its first line", path)};
+  return key;
+}
+
+bool is_loopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
+
+// Beside the binaries (build/release/bin/) or where an installation puts it.
+std::string builtin_model(const std::filesystem::path& folder) {
+  for (const char* candidate : {"../../../models/pensieve-demo.gguf", "../share/pensieve/pensieve-demo.gguf"}) {
+    std::error_code ignored;
+    const auto path = std::filesystem::weakly_canonical(folder / candidate, ignored);
+    if (std::filesystem::exists(path, ignored)) return path.string();
+  }
+  return {};
+}
+
+std::vector<std::string> split(const std::string& list) {
+  std::vector<std::string> parts;
+  std::istringstream stream(list);
+  for (std::string part; std::getline(stream, part, ',');) {
+    if (!part.empty()) parts.push_back(part);
+  }
+  return parts;
+}
+
+asio::awaitable<void> announce(Supervisor& supervisor) {
+  if (const Result<void> ready = co_await supervisor.until_ready(); !ready) co_return;
+  const wire::Ready& facts = *supervisor.status().ready;
+  std::cout << fmt::format("ready: {} ({:.1f} MB), {} slots of {} tokens, KV cache {:.1f} MB, on {}\n", facts.model.name,
+                           static_cast<double>(facts.model.file_bytes) / 1e6, facts.slots, facts.context_tokens,
+                           static_cast<double>(facts.kv_bytes) / 1e6, facts.backends)
+            << std::flush;
+}
+
+// Refuse, drain, end the worker, leave. A second signal leaves at once.
+asio::awaitable<void> end_on_signal(asio::io_context& io, http::Server& server, Supervisor& supervisor, std::chrono::seconds grace) {
+  asio::signal_set signals(io, SIGINT, SIGTERM);
+  co_await signals.async_wait(asio::use_awaitable);
+  server.stop_accepting();
+  signals.async_wait([](const boost::system::error_code& error, int) {
+    if (!error) std::_Exit(1);  // The worker dies with us.
+  });
+  if (server.busy() > 0) log::info("{} requests are running; they have {} s (Ctrl-C again ends at once)", server.busy(), grace.count());
+  const TimePoint deadline = SteadyClock::now() + grace;
+  asio::steady_timer tick(io);
+  while (server.busy() > 0 && SteadyClock::now() < deadline) {
+    tick.expires_after(10ms);
+    co_await tick.async_wait(asio::use_awaitable);
+  }
+  if (server.busy() > 0) log::warn("{} requests did not finish within --grace and are cut off", server.busy());
+  co_await supervisor.stop();
+  io.stop();
+}
+
+}  // namespace
+
+int serve(const Settings& settings, const std::string& own_path) {
+  if (const Result<void> started = log_start("server", settings.text("log-level")); !started) return asked_wrongly(started.error().message);
+  std::signal(SIGPIPE, SIG_IGN);
+  const auto key = key_from(settings);
+  if (!key) return asked_wrongly(key.error().message);
+  const std::string host = settings.text("host");
+  if (!is_loopback(host) && key->empty()) {
+    return asked_wrongly(fmt::format("--host {}: listening beyond this machine needs a key; give --api-key or --api-key-file", host));
+  }
+  const std::filesystem::path folder = std::filesystem::path(own_path).parent_path();
+  std::string model = settings.text("model");
+  if (model.empty()) model = builtin_model(folder);
+  if (model.empty()) return asked_wrongly("--model: the built-in model is not there; give a GGUF file");
+  std::string worker = settings.text("worker");
+  if (worker.empty()) worker = (folder / "pensieve-worker").string();
+  if (::access(worker.c_str(), X_OK) != 0) return asked_wrongly(fmt::format("--worker: '{}' is not a program", worker));
+
+  asio::io_context io(1);
+  Metrics metrics;
+  SupervisorOptions supervision;
+  supervision.worker_argv = {worker, "--model", model, "--slots", settings.text("slots"), "--context", settings.text("context"),
+                             "--threads", settings.text("threads"), "--gpu-layers", settings.text("gpu-layers"), "--log-level", settings.text("log-level")};
+  if (const std::string& chat = settings.text("chat-template"); !chat.empty()) supervision.worker_argv.insert(supervision.worker_argv.end(), {"--chat-template", chat});
+  Supervisor supervisor(io, std::move(supervision), metrics);
+  WaitingLine line(io.get_executor(), static_cast<std::size_t>(settings.integer("slots")), static_cast<std::size_t>(settings.integer("queue")));
+  ApiOptions api_options;
+  api_options.api_key = *key;
+  Api api(io, std::move(api_options), line, supervisor, metrics);
+
+  http::ServerOptions options;
+  options.host = host;
+  options.port = static_cast<std::uint16_t>(settings.integer("port"));
+  options.body_bytes_max = static_cast<std::size_t>(settings.integer("max-body"));
+  options.guard.check_host = is_loopback(host);
+  options.guard.bound_host = host;
+  options.guard.cors_origins = split(settings.text("cors-origin"));
+  http::Server server(io, options, [&api](http::Exchange& exchange) { return api.handle(exchange); },
+                      [](int status, const std::string& message, const std::string& id) { return anthropic::error_reply(status, message, id); });
+  if (const Result<void> listening = server.listen(); !listening) {
+    std::cerr << "pensieve: " << listening.error().message << '\n';
+    return 1;
+  }
+  server.start();
+  supervisor.start();
+  asio::co_spawn(io, end_on_signal(io, server, supervisor, std::chrono::seconds(settings.integer("grace"))), asio::detached);
+  asio::co_spawn(io, announce(supervisor), asio::detached);
+  std::cout << fmt::format("listening on http://{}:{}\n", host.find(':') == std::string::npos ? host : "[" + host + "]", server.port()) << std::flush;
+  io.run();
+  // Suspended coroutines still hold references to the parts above: leave without unwinding them.
+  std::cout << std::flush;
+  std::_Exit(0);
+}
+
+}  // namespace pensieve

@@ -1,0 +1,51 @@
+#include "api/anthropic/errors.h"
+
+#include <nlohmann/json.hpp>
+
+namespace pensieve::anthropic {
+
+int status_of(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::invalid_argument: return 400;
+    case ErrorCode::not_found: return 404;
+    case ErrorCode::permission_denied: return 403;
+    case ErrorCode::too_large: return 413;
+    case ErrorCode::overloaded: return 529;
+    case ErrorCode::unavailable: return 503;
+    case ErrorCode::timeout: return 504;
+    case ErrorCode::cancelled:
+    case ErrorCode::corrupt:
+    case ErrorCode::internal: return 500;
+  }
+  return 500;
+}
+
+const char* type_of_status(int status) {
+  switch (status) {
+    case 401: return "authentication_error";
+    case 403: return "permission_error";
+    case 404: return "not_found_error";
+    case 413: return "request_too_large";
+    case 429: return "rate_limit_error";
+    case 504: return "timeout_error";
+    case 529: return "overloaded_error";
+    default: return status >= 500 ? "api_error" : "invalid_request_error";
+  }
+}
+
+std::string error_body(int status, const std::string& message, const std::string& request_id) {
+  const nlohmann::ordered_json body = {
+      {"type", "error"}, {"error", {{"type", type_of_status(status)}, {"message", message}}}, {"request_id", request_id}};
+  return body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+http::Reply error_reply(int status, const std::string& message, const std::string& request_id) {
+  http::Reply reply;
+  reply.status = status;
+  reply.body = error_body(status, message, request_id);
+  return reply;
+}
+
+http::Reply error_reply(const Error& error, const std::string& request_id) { return error_reply(status_of(error.code), error.message, request_id); }
+
+}  // namespace pensieve::anthropic

@@ -1,0 +1,36 @@
+// One answer in the API's shapes: server-sent events while it comes, or one
+// message at its end. Fed with core events; gives back bytes.
+//
+//   Threads  one; plain state.
+//   Source   shared/API.md sections 1.3 to 1.5.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "core/stream_event.h"
+
+namespace pensieve::anthropic {
+
+class MessageWriter {
+ public:
+  MessageWriter(std::string message_id, std::string model);
+
+  // The server-sent events for this event; empty for those that clients are not told.
+  std::string events_for(const StreamEvent& event, const std::string& request_id);
+  static std::string_view ping();
+
+  // For a reply that is not streamed: feed all, then take the message.
+  void collect(const Text& text) { text_ += text.text; }
+  std::string whole(const Finished& finished) const;
+
+ private:
+  std::string start(const Started& started);
+  std::string finish(const Finished& finished);
+
+  std::string message_id_;
+  std::string model_;
+  std::string text_;
+};
+
+}  // namespace pensieve::anthropic

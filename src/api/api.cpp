@@ -1,0 +1,409 @@
+#include "api/api.h"
+
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cctype>
+#include <deque>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "api/anthropic/errors.h"
+#include "api/anthropic/message_writer.h"
+#include "base/log.h"
+#include "base/version.h"
+#include "platform/memory.h"
+
+namespace pensieve {
+namespace asio = boost::asio;
+using anthropic::error_reply;
+using asio::awaitable;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+// What may wait for a slow reader before its own sequence is paused.
+constexpr std::size_t kPendingBytesMax = 64 << 10;
+constexpr std::size_t kPendingEventsMax = 512;
+
+std::string new_message_id() {
+  static thread_local std::mt19937_64 random{std::random_device{}()};
+  return fmt::format("msg_{:016x}{:08x}", random(), random() & 0xFFFFFFFFu);
+}
+
+http::Reply json_reply(const Json& body, int status = 200) {
+  http::Reply reply;
+  reply.status = status;
+  reply.body = body.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return reply;
+}
+
+// g++ 12 cannot build braced lists inside a co_await expression; hence these three.
+std::vector<http::Header> stream_headers() { return {{"cache-control", "no-cache"}, {"x-accel-buffering", "no"}}; }
+http::Reply hello() { return json_reply({{"name", "pensieve"}, {"version", kVersion}}); }
+http::Reply counted_reply(const wire::Counted& counted) { return json_reply({{"input_tokens", counted.input_tokens}}); }
+
+// Takes the same time wherever the first difference is.
+bool same_secret(std::string_view given, std::string_view wanted) {
+  unsigned difference = given.size() == wanted.size() ? 0 : 1;
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    difference |= static_cast<unsigned>(static_cast<unsigned char>(given[i]) ^ static_cast<unsigned char>(wanted[i % wanted.size()]));
+  }
+  return difference == 0;
+}
+
+const char* outcome_of(const StreamEvent& event) {
+  const auto* finished = std::get_if<Finished>(&event);
+  if (finished == nullptr) return "error";
+  return finished->reason == FinishReason::cancelled ? "cancelled" : "complete";
+}
+
+bool is_last(const StreamEvent& event) { return std::holds_alternative<Finished>(event) || std::holds_alternative<Failed>(event); }
+
+}  // namespace
+
+// Where the supervisor drops this request's events and its coroutine picks them up.
+struct Api::Run final : EventSink {
+  Run(asio::io_context& io, Supervisor& with, WaitingLine::Place held, anthropic::MessagesRequest asked)
+      : supervisor(with), place(std::move(held)), request(std::move(asked)), id(with.new_id()), writer(new_message_id(), request.model), wake(io) {}
+  ~Run() override { supervisor.release(id); }
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+
+  void on_event(StreamEvent event) override {
+    if (const auto* text = std::get_if<Text>(&event)) pending_bytes += text->text.size();
+    pending.push_back(std::move(event));
+    if (!paused && (pending_bytes > kPendingBytesMax || pending.size() > kPendingEventsMax)) {
+      paused = true;
+      supervisor.pause(id);
+    }
+    wake.cancel();
+  }
+
+  // The next event, or nullptr when `wait` went by, or the client left, before one came.
+  awaitable<std::unique_ptr<StreamEvent>> next(std::chrono::milliseconds wait, const http::Exchange& exchange) {
+    if (pending.empty() && !exchange.client_gone()) {
+      boost::system::error_code ignored;
+      wake.expires_after(wait);
+      co_await wake.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+    if (pending.empty()) co_return nullptr;
+    auto event = std::make_unique<StreamEvent>(std::move(pending.front()));
+    pending.pop_front();
+    if (const auto* text = std::get_if<Text>(event.get())) pending_bytes -= text->text.size();
+    if (paused && pending.empty()) {
+      paused = false;
+      supervisor.resume(id);
+    }
+    co_return event;
+  }
+
+  void leave() {  // The client is gone.
+    place.wake();
+    wake.cancel();
+  }
+
+  GenerateRequest generate_request(std::vector<TokenId> tokens, std::int32_t room) const {
+    GenerateRequest made;
+    made.id = id;
+    made.prompt.tokens = std::move(tokens);
+    made.sampling = request.sampling;
+    made.max_tokens = std::min(request.max_tokens, room);
+    made.stop_sequences = request.stop_sequences;
+    return made;
+  }
+
+  Supervisor& supervisor;
+  WaitingLine::Place place;
+  anthropic::MessagesRequest request;
+  RequestId id;
+  anthropic::MessageWriter writer;
+  asio::steady_timer wake;
+  std::deque<StreamEvent> pending;
+  std::size_t pending_bytes = 0;
+  bool paused = false;
+  GenerateRequest generate;
+  TimePoint last_token_written{};
+  TimePoint read_at{};
+};
+
+Api::Api(asio::io_context& io, ApiOptions options, WaitingLine& line, Supervisor& supervisor, Metrics& metrics)
+    : io_(io), options_(std::move(options)), line_(line), supervisor_(supervisor), metrics_(metrics) {}
+
+awaitable<void> Api::handle(http::Exchange& exchange) {
+  const http::Request& request = exchange.request();
+  const std::string& path = request.path;
+  const bool get = request.method == "GET" || request.method == "HEAD";
+  const bool post = request.method == "POST";
+
+  // Open to everybody who reaches the port: they tell nothing of prompts.
+  if (path == "/" || path == "/api/hello") {
+    co_await exchange.reply(get ? hello() : error_reply(405, request.method + " is not possible here; use GET", request.id));
+    co_return;
+  }
+  const bool known = path == "/v1/messages" || path == "/v1/messages/count_tokens" || path == "/v1/models" || path.starts_with("/v1/models/") ||
+                     path == "/health" || path == "/metrics";
+  if (!known) {
+    co_await exchange.reply(error_reply(404, fmt::format("there is no endpoint {}", path), request.id));
+    co_return;
+  }
+  const bool wants_post = path.starts_with("/v1/messages");
+  if (wants_post ? !post : !get) {
+    http::Reply reply = error_reply(405, fmt::format("{} {} is not possible; use {}", request.method, path, wants_post ? "POST" : "GET"), request.id);
+    reply.headers.emplace_back("allow", wants_post ? "POST" : "GET, HEAD");
+    co_await exchange.reply(std::move(reply));
+    co_return;
+  }
+  if (path != "/health" && !key_is_right(request)) {
+    http::Reply reply = error_reply(401, "the API key is missing or wrong; send it as x-api-key or as Authorization: Bearer", request.id);
+    reply.headers.emplace_back("x-should-retry", "false");
+    co_await exchange.reply(std::move(reply));
+    co_return;
+  }
+  if (wants_post) {
+    const std::string_view type = request.header("content-type");
+    if (!type.empty() && !type.starts_with("application/json")) {
+      co_await exchange.reply(error_reply(415, fmt::format("content-type: '{}' is not application/json", type), request.id));
+      co_return;
+    }
+  }
+  if (path == "/v1/messages") co_return co_await messages(exchange);
+  if (path == "/v1/messages/count_tokens") co_return co_await count_tokens(exchange);
+  if (path == "/health") co_await exchange.reply(health(request));
+  else if (path == "/metrics") co_await exchange.reply(metrics_text());
+  else if (path == "/v1/models") co_await exchange.reply(models(request));
+  else co_await exchange.reply(model(request, path.substr(std::string("/v1/models/").size())));
+}
+
+bool Api::key_is_right(const http::Request& request) const {
+  if (options_.api_key.empty()) return true;
+  if (same_secret(request.header("x-api-key"), options_.api_key)) return true;
+  const std::string_view authorization = request.header("authorization");
+  constexpr std::string_view kBearer = "Bearer ";
+  return authorization.starts_with(kBearer) && same_secret(authorization.substr(kBearer.size()), options_.api_key);
+}
+
+awaitable<void> Api::messages(http::Exchange& exchange) {
+  const http::Request& request = exchange.request();
+  auto asked = anthropic::parse_messages_request(request.body, anthropic::Endpoint::messages);
+  if (!asked) {
+    metrics_.requests("invalid").Increment();
+    co_await exchange.reply(error_reply(asked.error(), request.id));
+    co_return;
+  }
+  auto place = line_.try_enter();
+  if (!place) {
+    metrics_.requests("overloaded").Increment();
+    http::Reply reply = error_reply(place.error(), request.id);
+    reply.headers.emplace_back("retry-after", std::to_string(line_.retry_after_seconds()));
+    co_await exchange.reply(std::move(reply));
+    co_return;
+  }
+  Run run(io_, supervisor_, *std::move(place), *std::move(asked));
+  run.read_at = request.read_at;
+  exchange.on_gone([&run] { run.leave(); });
+
+  auto counted = co_await supervisor_.count(run.request.prompt, true);
+  if (!counted) {
+    metrics_.requests(counted.error().code == ErrorCode::invalid_argument ? "invalid" : "error").Increment();
+    http::Reply reply = error_reply(counted.error(), request.id);
+    if (reply.status == 503 && supervisor_.status().state != WorkerState::failed) reply.headers.emplace_back("retry-after", "5");
+    co_await exchange.reply(std::move(reply));
+    co_return;
+  }
+  const std::int32_t room = supervisor_.status().ready->context_tokens;
+  if (counted->input_tokens >= room) {
+    metrics_.requests("invalid").Increment();
+    co_await exchange.reply(error_reply(400, fmt::format("prompt is too long: {} tokens > {} maximum", counted->input_tokens, room - 1), request.id));
+    co_return;
+  }
+  run.generate = run.generate_request(std::move(counted->tokens), room - counted->input_tokens);
+  metrics_.prompt_tokens.Increment(counted->input_tokens);
+  if (run.request.stream) co_await stream_answer(exchange, run);
+  else co_await whole_answer(exchange, run);
+}
+
+awaitable<void> Api::stream_answer(http::Exchange& exchange, Run& run) {
+  const std::string request_id = exchange.request().id;
+  bool open = co_await exchange.begin_stream("text/event-stream; charset=utf-8", stream_headers());
+  while (open && !co_await run.place.until_running(options_.ping_every)) {
+    open = !exchange.client_gone() && co_await exchange.write(anthropic::MessageWriter::ping());
+  }
+  // The worker may have died while this waited.
+  if (open) {
+    if (const Result<void> ready = co_await supervisor_.until_ready(); ready) supervisor_.generate(std::move(run.generate), run);
+    else run.on_event(Failed{ready.error()});
+  }
+  while (open) {
+    const auto event = co_await run.next(options_.ping_every, exchange);
+    if (!event) {
+      open = !exchange.client_gone() && co_await exchange.write(anthropic::MessageWriter::ping());
+      continue;
+    }
+    open = co_await exchange.write(run.writer.events_for(*event, request_id));
+    if (!open) break;
+    note_written(run, *event);
+    if (!is_last(*event)) continue;
+    note_end(*event);
+    co_await exchange.end_stream();
+    co_return;
+  }
+  metrics_.requests("cancelled").Increment();
+}
+
+awaitable<void> Api::whole_answer(http::Exchange& exchange, Run& run) {
+  while (!exchange.client_gone() && !co_await run.place.until_running(options_.ping_every)) {
+  }
+  if (exchange.client_gone()) {
+    metrics_.requests("cancelled").Increment();
+    co_return;
+  }
+  if (const Result<void> ready = co_await supervisor_.until_ready(); ready) supervisor_.generate(std::move(run.generate), run);
+  else run.on_event(Failed{ready.error()});
+  while (!exchange.client_gone()) {
+    const auto event = co_await run.next(options_.ping_every, exchange);
+    if (!event) continue;
+    if (const auto* text = std::get_if<Text>(event.get())) run.writer.collect(*text);
+    if (!is_last(*event)) continue;
+    note_end(*event);
+    if (const auto* failed = std::get_if<Failed>(event.get())) {
+      co_await exchange.reply(error_reply(failed->error, exchange.request().id));
+    } else {
+      http::Reply reply;
+      reply.body = run.writer.whole(std::get<Finished>(*event));
+      co_await exchange.reply(std::move(reply));
+    }
+    co_return;
+  }
+  metrics_.requests("cancelled").Increment();
+}
+
+void Api::note_written(Run& run, const StreamEvent& event) {
+  const auto* text = std::get_if<Text>(&event);
+  if (text == nullptr) return;
+  const TimePoint now = SteadyClock::now();
+  if (run.last_token_written == TimePoint{}) metrics_.time_to_first_token.Observe(seconds(now - run.read_at));
+  else metrics_.time_between_tokens.Observe(seconds(now - run.last_token_written));
+  run.last_token_written = now;
+  metrics_.token_to_socket.Observe(static_cast<double>(monotonic_us(now) - text->sampled_us) * 1e-6);
+}
+
+void Api::note_end(const StreamEvent& event) {
+  metrics_.requests(outcome_of(event)).Increment();
+  if (const auto* finished = std::get_if<Finished>(&event)) metrics_.output_tokens.Increment(finished->usage.output_tokens);
+}
+
+awaitable<void> Api::count_tokens(http::Exchange& exchange) {
+  const http::Request& request = exchange.request();
+  auto asked = anthropic::parse_messages_request(request.body, anthropic::Endpoint::count_tokens);
+  if (!asked) {
+    co_await exchange.reply(error_reply(asked.error(), request.id));
+    co_return;
+  }
+  const auto counted = co_await supervisor_.count(std::move(asked->prompt), false);
+  co_await exchange.reply(counted ? counted_reply(*counted) : error_reply(counted.error(), request.id));
+}
+
+// The loaded model under a name that Claude Code's discovery lists ("claude-...", no slash).
+std::string Api::model_id() const {
+  std::string id = "claude-local-";
+  const std::string name = supervisor_.status().ready ? supervisor_.status().ready->model.name : "model";
+  for (const char c : name) {
+    const auto lower = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    id.push_back(std::isalnum(static_cast<unsigned char>(lower)) != 0 || lower == '.' ? lower : '-');
+  }
+  return id;
+}
+
+http::Reply Api::models(const http::Request& request) const {
+  if (!supervisor_.status().ready) return error_reply(503, "the model is still loading", request.id);
+  const http::Reply one = model(request, model_id());
+  const Json entry = Json::parse(one.body);
+  return json_reply({{"data", Json::array({entry})}, {"has_more", false}, {"first_id", model_id()}, {"last_id", model_id()}});
+}
+
+http::Reply Api::model(const http::Request& request, const std::string& id) const {
+  const auto& ready = supervisor_.status().ready;
+  if (!ready) return error_reply(503, "the model is still loading", request.id);
+  if (id != model_id() && id != ready->model.name) {
+    return error_reply(404, fmt::format("model: '{}' is not known; GET /v1/models lists the loaded one (POST /v1/messages takes any name)", id), request.id);
+  }
+  const auto no = [] { return Json{{"supported", false}}; };
+  return json_reply({{"id", model_id()},
+                     {"type", "model"},
+                     {"display_name", ready->model.name},
+                     {"created_at", "1970-01-01T00:00:00Z"},
+                     {"lifecycle", "active"},
+                     {"line", nullptr},
+                     {"deprecated_at", nullptr},
+                     {"retires_at", nullptr},
+                     {"max_input_tokens", ready->context_tokens - 1},
+                     {"max_tokens", ready->context_tokens - 1},
+                     {"capabilities",
+                      {{"batch", no()}, {"citations", no()}, {"code_execution", no()}, {"image_input", no()}, {"pdf_input", no()},
+                       {"server_tools", no()}, {"structured_outputs", no()}, {"thinking", no()}}}});
+}
+
+http::Reply Api::health(const http::Request&) const {
+  const WorkerStatus& worker = supervisor_.status();
+  const bool ready = worker.state == WorkerState::ready;
+  ProcessMemory tree;
+  for (const pid_t pid : {::getpid(), worker.pid}) {
+    if (pid < 0) continue;
+    const auto memory = process_memory(pid).value_or(ProcessMemory{});
+    tree.pss_bytes += memory.pss_bytes;
+    tree.anonymous_bytes += memory.anonymous_bytes;
+    tree.file_bytes += memory.file_bytes;
+  }
+  const auto available = available_memory_bytes();
+  Json model;
+  if (worker.ready) {
+    model = {{"name", worker.ready->model.name},
+             {"architecture", worker.ready->model.architecture},
+             {"parameters", worker.ready->model.parameters},
+             {"file_bytes", worker.ready->model.file_bytes},
+             {"context_tokens", worker.ready->context_tokens},
+             {"context_trained", worker.ready->model.context_trained},
+             {"kv_bytes", worker.ready->kv_bytes},
+             {"chat_template", worker.ready->chat_template},
+             {"backends", worker.ready->backends}};
+  }
+  return json_reply({{"status", ready ? "ok" : name_of(worker.state)},
+                     {"live", true},
+                     {"ready", ready},
+                     {"problem", worker.problem.empty() ? Json() : Json(worker.problem)},
+                     {"version", kVersion},
+                     {"engine_version", worker.engine_version},
+                     {"model", model},
+                     {"memory",
+                      {{"tree_pss_bytes", tree.pss_bytes},
+                       {"anonymous_bytes", tree.anonymous_bytes},
+                       {"file_bytes", tree.file_bytes},
+                       {"available_gb", available ? Json(static_cast<double>(*available) / 1e9) : Json()}}},
+                     {"slots", {{"total", line_.slots()}, {"running", line_.running()}}},
+                     {"queue", {{"max", line_.queue_max()}, {"waiting", line_.waiting()}}},
+                     {"worker",
+                      {{"pid", worker.pid < 0 ? Json() : Json(worker.pid)},
+                       {"state", name_of(worker.state)},
+                       {"load_progress", worker.load_progress},
+                       {"restarts", worker.restarts}}}},
+                    ready ? 200 : 503);
+}
+
+http::Reply Api::metrics_text() const {
+  metrics_.running.Set(static_cast<double>(line_.running()));
+  metrics_.waiting.Set(static_cast<double>(line_.waiting()));
+  const auto pss = [](pid_t pid) { return pid < 0 ? 0.0 : static_cast<double>(process_memory(pid).value_or(ProcessMemory{}).pss_bytes); };
+  metrics_.server_pss_bytes.Set(pss(::getpid()));
+  metrics_.worker_pss_bytes.Set(pss(supervisor_.status().pid));
+  http::Reply reply;
+  reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  reply.body = metrics_.text();
+  return reply;
+}
+
+}  // namespace pensieve

@@ -1,0 +1,57 @@
+// The server's endpoints: which path does what. Joins HTTP, the waiting line and
+// the supervisor; the shapes themselves are in api/anthropic/.
+//
+//   Owns     nothing; all parts it is given must outlive it.
+//   Threads  the I/O thread.
+//   Errors   everything that can refuse a request is decided before the first
+//            byte of its 200. Afterwards an error is an SSE `error` event.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+
+#include <string>
+
+#include "admission/waiting_line.h"
+#include "api/anthropic/messages_request.h"
+#include "http/exchange.h"
+#include "metrics/metrics.h"
+#include "supervisor/supervisor.h"
+
+namespace pensieve {
+
+struct ApiOptions {
+  std::string api_key;  // Empty: none is asked for.
+  std::chrono::milliseconds ping_every{10000};
+};
+
+class Api {
+ public:
+  Api(boost::asio::io_context& io, ApiOptions options, WaitingLine& line, Supervisor& supervisor, Metrics& metrics);
+
+  boost::asio::awaitable<void> handle(http::Exchange& exchange);
+
+ private:
+  struct Run;  // One request to generate, from its place in the line to its last byte.
+
+  bool key_is_right(const http::Request& request) const;
+  boost::asio::awaitable<void> messages(http::Exchange& exchange);
+  boost::asio::awaitable<void> count_tokens(http::Exchange& exchange);
+  boost::asio::awaitable<void> stream_answer(http::Exchange& exchange, Run& run);
+  boost::asio::awaitable<void> whole_answer(http::Exchange& exchange, Run& run);
+  void note_written(Run& run, const StreamEvent& event);
+  void note_end(const StreamEvent& event);
+  http::Reply models(const http::Request& request) const;
+  http::Reply model(const http::Request& request, const std::string& id) const;
+  http::Reply health(const http::Request& request) const;
+  http::Reply metrics_text() const;
+  std::string model_id() const;
+
+  boost::asio::io_context& io_;
+  ApiOptions options_;
+  WaitingLine& line_;
+  Supervisor& supervisor_;
+  Metrics& metrics_;
+};
+
+}  // namespace pensieve

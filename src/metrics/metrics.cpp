@@ -1,0 +1,50 @@
+#include "metrics/metrics.h"
+
+#include <prometheus/text_serializer.h>
+
+namespace pensieve {
+namespace {
+
+using Buckets = prometheus::Histogram::BucketBoundaries;
+
+prometheus::Counter& counter(prometheus::Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add({});
+}
+prometheus::Gauge& gauge(prometheus::Registry& registry, const char* name, const char* help, const prometheus::Labels& labels = {}) {
+  return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add(labels);
+}
+prometheus::Histogram& histogram(prometheus::Registry& registry, const char* name, const char* help, const Buckets& buckets) {
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, buckets);
+}
+
+prometheus::Family<prometheus::Counter>& request_family(prometheus::Registry& registry) {
+  return prometheus::BuildCounter().Name("llm_requests_total").Help("Requests to generate that have ended, by outcome").Register(registry);
+}
+
+}  // namespace
+
+Metrics::Metrics() : Metrics(std::make_shared<prometheus::Registry>()) {}
+
+Metrics::Metrics(std::shared_ptr<prometheus::Registry> r)
+    : prompt_tokens(counter(*r, "llm_prompt_tokens_total", "Prompt tokens read")),
+      output_tokens(counter(*r, "llm_output_tokens_total", "Tokens generated")),
+      worker_restarts(counter(*r, "pensieve_worker_restarts_total", "Times the model process was started again")),
+      running(gauge(*r, "llm_requests_running", "Requests that hold a slot")),
+      waiting(gauge(*r, "llm_requests_waiting", "Requests in the waiting line")),
+      server_pss_bytes(gauge(*r, "pensieve_memory_pss_bytes", "Proportional set size", {{"process", "server"}})),
+      worker_pss_bytes(gauge(*r, "pensieve_memory_pss_bytes", "Proportional set size", {{"process", "worker"}})),
+      time_to_first_token(histogram(*r, "llm_time_to_first_token_seconds", "Request read in full to first token written",
+                                    {0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300})),
+      time_between_tokens(histogram(*r, "llm_time_between_tokens_seconds", "Between two token events of one stream",
+                                    {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5})),
+      token_to_socket(histogram(*r, "pensieve_token_to_socket_seconds", "Token sampled in the worker to written to the client's socket",
+                                {0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.1, 1})),
+      registry_(std::move(r)) {
+  for (const char* outcome : {"complete", "error", "overloaded", "invalid", "cancelled"}) requests(outcome);
+}
+
+prometheus::Counter& Metrics::requests(const std::string& outcome) { return request_family(*registry_).Add({{"outcome", outcome}}); }
+
+std::string Metrics::text() const { return prometheus::TextSerializer().Serialize(registry_->Collect()); }
+
+}  // namespace pensieve

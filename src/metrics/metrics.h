@@ -1,0 +1,42 @@
+// The server's counters, and their Prometheus text. Names and meanings are in
+// docs/metrics.md.
+//
+//   Owns     all metrics.
+//   Threads  any (prometheus-cpp locks inside).
+#pragma once
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+
+#include <memory>
+#include <string>
+
+namespace pensieve {
+
+class Metrics {
+ public:
+  Metrics();
+
+  // Ends of requests, by outcome: complete, error, overloaded, invalid, cancelled.
+  prometheus::Counter& requests(const std::string& outcome);
+  prometheus::Counter& prompt_tokens;
+  prometheus::Counter& output_tokens;
+  prometheus::Counter& worker_restarts;
+  prometheus::Gauge& running;
+  prometheus::Gauge& waiting;
+  prometheus::Gauge& server_pss_bytes;
+  prometheus::Gauge& worker_pss_bytes;
+  prometheus::Histogram& time_to_first_token;  // Request read in full to first token written.
+  prometheus::Histogram& time_between_tokens;
+  prometheus::Histogram& token_to_socket;      // Sampled in the worker to written to the client's socket.
+
+  std::string text() const;
+
+ private:
+  explicit Metrics(std::shared_ptr<prometheus::Registry> registry);
+  std::shared_ptr<prometheus::Registry> registry_;
+};
+
+}  // namespace pensieve

@@ -1,0 +1,97 @@
+#include "platform/child_process.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
+namespace pensieve {
+namespace {
+
+struct Pipe {
+  std::array<int, 2> ends{-1, -1};
+  ~Pipe() {
+    for (const int fd : ends) {
+      if (fd >= 0) ::close(fd);
+    }
+  }
+  bool open() {
+    if (::pipe(ends.data()) != 0) return false;
+    for (const int fd : ends) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return true;
+  }
+  int take(std::size_t end) { return std::exchange(ends[end], -1); }
+};
+
+}  // namespace
+
+Result<ChildProcess> ChildProcess::spawn(const std::vector<std::string>& argv) {
+  Pipe in, out, err;
+  if (!in.open() || !out.open() || !err.open()) return Error{ErrorCode::internal, fmt::format("pipe: {}", std::strerror(errno))};
+  std::vector<char*> arguments;
+  for (const std::string& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
+  arguments.push_back(nullptr);
+  const pid_t parent = ::getpid();
+  const pid_t pid = ::fork();
+  if (pid < 0) return Error{ErrorCode::internal, fmt::format("fork: {}", std::strerror(errno))};
+  if (pid == 0) {
+    // Only async-signal-safe calls from here to exec.
+    ::setpgid(0, 0);  // Ctrl-C in the terminal is the parent's to handle.
+#ifdef __linux__
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != parent) ::_exit(127);
+#else
+    (void)parent;
+#endif
+    ::dup2(in.ends[0], STDIN_FILENO);
+    ::dup2(out.ends[1], STDOUT_FILENO);
+    ::dup2(err.ends[1], STDERR_FILENO);
+    ::execv(arguments[0], arguments.data());
+    const char* why = std::strerror(errno);
+    (void)!::write(STDERR_FILENO, why, std::strlen(why));
+    ::_exit(127);
+  }
+  return ChildProcess(pid, in.take(1), out.take(0), err.take(0));
+}
+
+ChildProcess::ChildProcess(ChildProcess&& other) noexcept { *this = std::move(other); }
+
+ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
+  std::swap(pid_, other.pid_);
+  std::swap(in_, other.in_);
+  std::swap(out_, other.out_);
+  std::swap(err_, other.err_);
+  return *this;
+}
+
+ChildProcess::~ChildProcess() {
+  for (const int fd : {in_, out_, err_}) {
+    if (fd >= 0) ::close(fd);
+  }
+  if (pid_ < 0) return;
+  ::kill(pid_, SIGKILL);
+  ::waitpid(pid_, nullptr, 0);
+}
+
+void ChildProcess::send_signal(int signal) const {
+  if (pid_ > 0) ::kill(pid_, signal);
+}
+
+std::optional<std::string> ChildProcess::reap() {
+  if (pid_ < 0) return "reaped before";
+  int status = 0;
+  if (::waitpid(pid_, &status, WNOHANG) != pid_) return std::nullopt;
+  pid_ = -1;
+  if (WIFSIGNALED(status)) return fmt::format("signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
+  return fmt::format("exit code {}", WEXITSTATUS(status));
+}
+
+}  // namespace pensieve

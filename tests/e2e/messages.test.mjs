@@ -1,0 +1,255 @@
+// The Messages API against the scripted worker: what is said is known byte for byte.
+import assert from "node:assert/strict";
+import { connect } from "node:net";
+import { after, before, describe, test } from "node:test";
+import Anthropic from "@anthropic-ai/sdk";
+import { all, ask, checkForm, events, Server, textOf } from "./server.mjs";
+
+describe("messages", () => {
+  let server;
+  let client;
+  before(async () => {
+    server = await Server.start({ fake: true, args: ["--slots", "2", "--queue", "2"] });
+    client = new Anthropic({ baseURL: server.url, apiKey: "dummy", maxRetries: 0 });
+  });
+  after(async () => {
+    assert.equal((await server.stop()).code, 0);
+  });
+
+  test("a whole reply has the API's shape", async () => {
+    const reply = await server.post(ask("hello there"));
+    assert.equal(reply.status, 200);
+    assert.match(reply.headers.get("request-id"), /^req_/);
+    const message = await reply.json();
+    assert.match(message.id, /^msg_/);
+    assert.equal(message.type, "message");
+    assert.equal(message.role, "assistant");
+    assert.equal(message.model, "claude-test");
+    assert.deepEqual(message.content.map(({ type, text }) => ({ type, text })), [{ type: "text", text: "hello there" }]);
+    assert.equal(message.stop_reason, "end_turn");
+    assert.equal(message.stop_sequence, null);
+    assert.ok(message.usage.input_tokens > 0);
+    assert.equal(message.usage.output_tokens, "hello there".length + 1);
+  });
+
+  test("a stream has the API's events in order, and the same text", async () => {
+    const reply = await server.post(ask("hello there", { stream: true }));
+    assert.match(reply.headers.get("content-type"), /^text\/event-stream/);
+    const list = await all(events(reply));
+    checkForm(list);
+    assert.equal(textOf(list), "hello there");
+    const start = list.find((e) => e.event === "message_start").data.message;
+    assert.equal(start.stop_reason, null);
+    assert.deepEqual(start.content, []);
+    assert.ok(start.usage.input_tokens > 0);
+    const delta = list.find((e) => e.event === "message_delta").data;
+    assert.equal(delta.delta.stop_reason, "end_turn");
+    assert.equal(delta.usage.output_tokens, "hello there".length + 1);
+  });
+
+  test("the official SDK reads both", async () => {
+    const whole = await client.messages.create(ask("by the SDK"));
+    assert.equal(whole.content[0].text, "by the SDK");
+    const stream = client.messages.stream(ask("streamed by the SDK"));
+    let heard = "";
+    stream.on("text", (text) => (heard += text));
+    const final = await stream.finalMessage();
+    assert.equal(heard, "streamed by the SDK");
+    assert.equal(final.content[0].text, "streamed by the SDK");
+    assert.equal(final.stop_reason, "end_turn");
+  });
+
+  test("system, blocks and turns are rendered", async () => {
+    const { input_tokens: plain } = await client.messages.countTokens({ model: "m", messages: [{ role: "user", content: "hi" }] });
+    const { input_tokens: system } = await client.messages.countTokens({ model: "m", system: "abc", messages: [{ role: "user", content: "hi" }] });
+    assert.equal(system, plain + "abc".length + 2); // The fake's template: <|system|> text <|end|>.
+    const message = await client.messages.create({
+      model: "m",
+      max_tokens: 20,
+      system: [{ type: "text", text: "be brief", cache_control: { type: "ephemeral" } }],
+      messages: [
+        { role: "user", content: [{ type: "text", text: "one" }] },
+        { role: "assistant", content: "one" },
+        { role: "user", content: [{ type: "text", text: "two" }] },
+      ],
+    });
+    assert.equal(message.content[0].text, "two");
+  });
+
+  test("count_tokens equals the usage of the same prompt", async () => {
+    const body = ask("count me, please");
+    const { max_tokens: _, ...counted } = body;
+    const { input_tokens } = await client.messages.countTokens(counted);
+    assert.equal((await client.messages.create(body)).usage.input_tokens, input_tokens);
+  });
+
+  test("max_tokens and stop sequences end an answer, each with its reason", async () => {
+    const short = await client.messages.create(ask("0123456789", { max_tokens: 4 }));
+    assert.equal(short.content[0].text, "0123");
+    assert.equal(short.stop_reason, "max_tokens");
+    const stopped = await client.messages.create(ask("one two three", { stop_sequences: ["xx", "two"] }));
+    assert.equal(stopped.content[0].text, "one ");
+    assert.equal(stopped.stop_reason, "stop_sequence");
+    assert.equal(stopped.stop_sequence, "two");
+  });
+
+  test("a character is never split, broken bytes become U+FFFD", async () => {
+    const list = await all(events(await server.post(ask("!bytes 61e29883f09f988062ff7a", { stream: true }))));
+    checkForm(list);
+    assert.equal(textOf(list), "a\u2603\u{1F600}b\uFFFDz");
+    assert.ok(list.filter((e) => e.event === "content_block_delta").length >= 5);
+  });
+
+  test("an overlong prompt gets the wording that makes agents compact", async () => {
+    const reply = await server.post(ask("x".repeat(5000)));
+    assert.equal(reply.status, 400);
+    const body = await reply.json();
+    assert.equal(body.type, "error");
+    assert.equal(body.error.type, "invalid_request_error");
+    assert.match(body.error.message, /^prompt is too long: \d+ tokens > \d+ maximum$/);
+    assert.equal(body.request_id, reply.headers.get("request-id"));
+  });
+
+  test("max_tokens beyond the room is clamped, not refused", async () => {
+    const message = await client.messages.create(ask("fine", { max_tokens: 20000 }));
+    assert.equal(message.content[0].text, "fine");
+  });
+
+  test("a failed step is an honest error, and the next request works", async () => {
+    const reply = await server.post(ask("!fail"));
+    assert.equal(reply.status, 500);
+    assert.equal((await reply.json()).error.type, "api_error");
+    const list = await all(events(await server.post(ask("!fail", { stream: true }))));
+    assert.equal(list.at(-1).event, "error");
+    assert.equal((await client.messages.create(ask("and on"))).content[0].text, "and on");
+  });
+
+  test("models are listed under the loaded model's name", async () => {
+    const page = await client.models.list();
+    assert.equal(page.data.length >= 1, true);
+    const one = await client.models.retrieve(page.data[0].id);
+    assert.equal(one.type, "model");
+    await assert.rejects(client.models.retrieve("no-such-model"), Anthropic.NotFoundError);
+  });
+
+  test("25 counts at once", async () => {
+    const counts = await Promise.all(Array.from({ length: 25 }, (_, i) => client.messages.countTokens({ model: "m", messages: [{ role: "user", content: "x".repeat(i + 1) }] })));
+    counts.forEach(({ input_tokens }, i) => assert.equal(input_tokens, counts[0].input_tokens + i));
+  });
+
+  test("metrics are Prometheus text with the documented names", async () => {
+    const text = await (await fetch(`${server.url}/metrics`)).text();
+    for (const name of ["llm_requests_total", "llm_requests_running", "llm_time_to_first_token_seconds", "pensieve_worker_restarts_total"]) {
+      assert.match(text, new RegExp(`^# TYPE ${name} `, "m"));
+    }
+  });
+});
+
+describe("the waiting line", () => {
+  let server;
+  before(async () => {
+    server = await Server.start({ fake: true, args: ["--slots", "1", "--queue", "1"], env: { PENSIEVE_FAKE_STEP_US: "5000" } });
+  });
+  after(() => server.stop());
+
+  test("is bounded: beyond it 529 with retry-after, and the place is held for the whole stream", async () => {
+    const long = ask("!repeat 300 x", { stream: true, max_tokens: 400 });
+    const first = await server.post(long);
+    const running = events(first);
+    while ((await running.next()).value.event !== "content_block_delta");
+    const second = await server.post(long); // Waits: its headers are there, its tokens are not.
+    assert.equal(second.status, 200);
+    const third = await server.post(long);
+    assert.equal(third.status, 529);
+    assert.equal((await third.json()).error.type, "overloaded_error");
+    const wait = Number(third.headers.get("retry-after"));
+    assert.ok(wait >= 1 && wait <= 60, `retry-after ${wait}`);
+    assert.equal((await server.health()).slots.running, 1);
+    await all(running);
+    assert.equal(textOf(await all(events(second))), "x".repeat(300));
+  });
+
+  test("a client that leaves frees its slot", async () => {
+    const abort = new AbortController();
+    const reply = await fetch(`${server.url}/v1/messages`, {
+      method: "POST",
+      signal: abort.signal,
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(ask("!repeat 3000 x", { stream: true, max_tokens: 3500 })),
+    });
+    const running = events(reply);
+    while ((await running.next()).value.event !== "content_block_delta");
+    const left = performance.now();
+    abort.abort();
+    await server.until((health) => health.slots.running === 0);
+    assert.ok(performance.now() - left < 2000, "3,000 tokens of 5 ms would have taken 15 s");
+  });
+});
+
+test("streaming is true: tokens arrive while the model is still at work", async () => {
+  const server = await Server.start({ fake: true, env: { PENSIEVE_FAKE_STEP_US: "10000" } });
+  const list = await all(events(await server.post(ask("!repeat 50 x", { stream: true, max_tokens: 60 }))));
+  const deltas = list.filter((e) => e.event === "content_block_delta");
+  assert.equal(deltas.length, 50);
+  const spread = deltas.at(-1).at - deltas[0].at;
+  assert.ok(spread > 400, `50 tokens of 10 ms arrived within ${spread} ms`);
+  const gaps = deltas.slice(1).map((e, i) => e.at - deltas[i].at).sort((a, b) => a - b);
+  assert.ok(gaps[24] > 5 && gaps[24] < 20, `the median gap is ${gaps[24]} ms`);
+  await server.stop();
+});
+
+test("a reader that stops reading stalls only itself", async () => {
+  const server = await Server.start({ fake: true, args: ["--slots", "2", "--context", "2000000"] });
+  const { hostname, port } = new URL(server.url);
+  const body = JSON.stringify(ask("!repeat 1000000 x", { stream: true, max_tokens: 1000000 }));
+  const stalled = connect(Number(port), hostname);
+  stalled.pause(); // Never reads.
+  stalled.on("error", () => {});
+  stalled.write(`POST /v1/messages HTTP/1.1\r\nhost: ${hostname}:${port}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+  await server.until((health) => health.slots.running === 1);
+  const memory = (await server.health()).memory.tree_pss_bytes;
+  const reply = await server.post(ask("meanwhile"));
+  assert.equal((await reply.json()).content[0].text, "meanwhile");
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  const grown = (await server.health()).memory.tree_pss_bytes - memory;
+  assert.ok(grown < 64 << 20, `memory grew by ${grown >> 20} MB`);
+  assert.equal((await server.health()).slots.running, 1, "the stalled stream still holds its slot: it was paused, not finished");
+  stalled.destroy();
+  await server.until((health) => health.slots.running === 0);
+  await server.stop();
+});
+
+test("a dead worker: an honest error, and it is back by itself", async () => {
+  const server = await Server.start({ fake: true });
+  const list = await all(events(await server.post(ask("!abort", { stream: true }))));
+  assert.equal(list.at(-1).event, "error");
+  assert.equal(list.at(-1).data.error.type, "api_error");
+  const health = await server.until((h) => h.ready);
+  assert.equal(health.worker.restarts, 1);
+  assert.equal((await (await server.post(ask("back"))).json()).content[0].text, "back");
+  process.kill(health.worker.pid, "SIGKILL");
+  await server.until((h) => h.ready && h.worker.pid !== health.worker.pid);
+  assert.equal((await (await server.post(ask("again"))).json()).content[0].text, "again");
+  await server.stop();
+});
+
+test("a worker that never comes up is explained", async () => {
+  const server = await Server.start({ args: ["--model", "/nonexistent/model.gguf"], ready: false });
+  const health = await server.until((h) => h.worker.state === "failed");
+  assert.equal(health.http, 503);
+  assert.match(JSON.stringify(health), /model\.gguf.*No such file/);
+  const reply = await server.post(ask("hi"));
+  assert.ok(reply.status >= 500);
+  assert.match((await reply.json()).error.message, /No such file/);
+  await server.stop();
+});
+
+test("SIGTERM lets running streams finish within --grace", async () => {
+  const server = await Server.start({ fake: true, args: ["--grace", "20"], env: { PENSIEVE_FAKE_STEP_US: "5000" } });
+  const running = events(await server.post(ask("!repeat 100 x", { stream: true, max_tokens: 200 })));
+  while ((await running.next()).value.event !== "content_block_delta");
+  const ended = server.stop();
+  const rest = await all(running);
+  assert.equal(rest.at(-1).event, "message_stop");
+  assert.equal((await ended).code, 0);
+});
