@@ -14,7 +14,7 @@ from words import Source
 
 # Weight of each exchange; the harder skills and the Q&A have the most.
 EXCHANGES = [
-    (26, qa.ask), (3, skills.greet), (12, skills.copy), (9, skills.count), (14, skills.arithmetic), (9, skills.sequences),
+    (28, qa.ask), (5, qa.setting), (3, skills.greet), (12, skills.copy), (9, skills.count), (14, skills.arithmetic), (9, skills.sequences),
     (10, skills.recall), (4, skills.small_talk), (3, skills.story), (6, skills.small_tasks), (5, skills.unknown),
 ]
 CHATS = [(16, agent.system_rule), (2, agent.persona_name), (13, agent.json_shape), (22, agent.tools), (12, agent.thinking), (2, agent.thinking_tool)]
@@ -151,7 +151,7 @@ def rows(s, tokens, length):
     """Endless rows of `length` + 1 ids with their learn marks; a row starts with a chat's first token."""
     ids, learn = [], []
     while True:
-        messages, tools = long_chat(s, s.uniform(.4, 1) * length) if length > 4096 and s.chance(.7) else \
+        messages, tools = long_chat(s, int(s.uniform(.4, 1) * length)) if length > 4096 and s.chance(.7) else \
             long_chat(s, 3200) if s.chance(.02) else chat(s)
         a, b = tokens.chat(messages, tools, s.chance(.12))
         ids += a

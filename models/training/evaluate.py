@@ -51,9 +51,9 @@ def long_count(s):
 
 
 SKILLS = {
-    "pensieve_qa": plain(qa.ask), "greet": plain(skills.greet), "copy": plain(skills.copy), "count": plain(skills.count), "count_long": long_count,
+    "pensieve_qa": plain(qa.ask), "pensieve_settings": plain(qa.setting), "greet": plain(skills.greet), "copy": plain(skills.copy), "count": plain(skills.count), "count_long": long_count,
     "arithmetic": plain(skills.arithmetic), "sequences": plain(skills.sequences), "recall": plain(skills.recall),
-    "needle_4k": needle(3600), "needle_16k": needle(15000), "needle_30k": needle(28000), "system_rule": agent.system_rule, "persona_name": agent.persona_name, "json": agent.json_shape,
+    "needle_4k": needle(3600), "needle_16k": needle(14500), "needle_30k": needle(22000), "system_rule": agent.system_rule, "persona_name": agent.persona_name, "json": agent.json_shape,
     "tool_call": lambda s: agent.tools(s, s.choice(["call", "call", "two"])), "tool_result": lambda s: agent.tools(s, "use"),
     "tool_none": lambda s: agent.tools(s, s.choice(["none", "none", "unfit"])), "thinking": agent.thinking, "small_talk": plain(skills.small_talk),
     "story": plain(skills.story), "small_tasks": plain(skills.small_tasks), "unknown": plain(skills.unknown), "stops": stops,

@@ -19,7 +19,7 @@ from chat import CONTROL, MARKERS
 
 HERE = Path(__file__).parent
 # What ships: every byte of the 16 MB is used where it helps most.
-MIX = {"token_embd": "q6_k", "attn_qkv": "q6_k", "attn_output": "q6_k", "ffn_up": "q5_k", "ffn_down": "q6_k"}
+MIX = {"token_embd": "q6_k", "attn_qkv": "q6_k", "attn_output": "q6_k", "ffn_up": "q5_k", "ffn_down": "q5_k"}
 
 
 def plan(types):

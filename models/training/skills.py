@@ -6,6 +6,7 @@ Nothing here comes from anywhere but these lines and words.py.
 """
 
 import json
+import re
 
 from chat import assistant, system, user
 from words import (ADJECTIVES, ANIMALS, CITIES, COLORS, DAYS, FOODS, HOBBIES, JOBS, LETTERS, MONTH_DAYS, MONTHS,
@@ -293,6 +294,9 @@ def greet_short(s):
 
 # --- needle ----------------------------------------------------------------
 
+_PARTS = re.compile(r"[A-Za-z]{1,9}|[^A-Za-z\s]").findall   # about one token each
+
+
 def haystack(s, tokens):
     """About `tokens` tokens of filler in one of several shapes, as a list of lines."""
     kind = s.randrange(6)
@@ -306,7 +310,7 @@ def haystack(s, tokens):
         elif kind == 4: t = f"def {s.noun()}_{s.noun()}({s.noun()}, {s.noun()}):\n    return {s.noun()}.{s.pseudo(False)}({s.number()})"
         else: t = s.choice(["- ", "## ", "", ""]) + s.sentence()
         lines.append(t)
-        size += len(t) // 3 + 2
+        size += 2 + int(1.2 * len(_PARTS(t)))
     return lines
 
 

@@ -37,6 +37,7 @@ def make_rows(worker, spool, tokenizer, lengths, chunk_tokens, seed):
     source = Source(seed * 1000 + worker)
     makers = {n: rows(source, tokens, n) for n in lengths}
     for number in itertools.count():
+        while len(os.listdir(spool)) > 120: time.sleep(0.2)   # the trainer has enough
         length = source.choices(list(lengths), list(lengths.values()))[0] if number > 2 else min(lengths)
         out = np.empty((max(1, chunk_tokens // length), length + 1), np.uint16)
         for i in range(len(out)):
@@ -59,6 +60,7 @@ class Pool:
             if name.endswith(".part.npy"): continue
             path = os.path.join(self.spool, name)
             length = int(name.split("_")[0])
+            if len(self.fresh.get(length, [])) > 40: continue
             data = torch.from_numpy(np.load(path).view(np.int16)).to(self.device)
             os.unlink(path)
             chunks = self.chunks.setdefault(length, [])
@@ -190,7 +192,7 @@ def main():
         loss_fn = torch.compile(loss_of, dynamic=False)
     else:
         loss_fn = loss_of
-    pool = Pool(spool, device, 900_000_000)
+    pool = Pool(spool, device, 400_000_000)
     while not pool.ready(o.row):
         pool.take_in()
         time.sleep(0.1)
@@ -213,7 +215,7 @@ def main():
         loss.backward()
         torch.nn.utils.clip_grad_norm_(rest, 1.0)
         muon.step(factor)
-        for g in adam.param_groups: g["lr"] = 0.003 * factor
+        for g in adam.param_groups: g["lr"] = 0.15 * o.lr * factor
         adam.step()
         model.zero_grad(set_to_none=True)
         step += 1

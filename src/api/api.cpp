@@ -42,7 +42,7 @@ http::Reply json_reply(const Json& body, int status = 200) {
   return reply;
 }
 
-// g++ 12 cannot build braced lists inside a co_await expression; hence these three.
+// g++ 12 miscompiles braced lists and conditional operators inside a co_await expression: replies are made before it.
 std::vector<http::Header> stream_headers() { return {{"cache-control", "no-cache"}, {"x-accel-buffering", "no"}}; }
 http::Reply hello() { return json_reply({{"name", "pensieve"}, {"version", kVersion}}); }
 http::Reply counted_reply(const wire::Counted& counted) { return json_reply({{"input_tokens", counted.input_tokens}}); }
@@ -142,7 +142,8 @@ awaitable<void> Api::handle(http::Exchange& exchange) {
 
   // Open to everybody who reaches the port: they tell nothing of prompts.
   if (path == "/" || path == "/api/hello") {
-    co_await exchange.reply(get ? hello() : error_reply(405, request.method + " is not possible here; use GET", request.id));
+    http::Reply reply = get ? hello() : error_reply(405, request.method + " is not possible here; use GET", request.id);
+    co_await exchange.reply(std::move(reply));
     co_return;
   }
   const bool known = path == "/v1/messages" || path == "/v1/messages/count_tokens" || path == "/v1/models" || path.starts_with("/v1/models/") ||
@@ -173,10 +174,15 @@ awaitable<void> Api::handle(http::Exchange& exchange) {
   }
   if (path == "/v1/messages") co_return co_await messages(exchange);
   if (path == "/v1/messages/count_tokens") co_return co_await count_tokens(exchange);
-  if (path == "/health") co_await exchange.reply(health(request));
-  else if (path == "/metrics") co_await exchange.reply(metrics_text());
-  else if (path == "/v1/models") co_await exchange.reply(models(request));
-  else co_await exchange.reply(model(request, path.substr(std::string("/v1/models/").size())));
+  http::Reply reply = get_reply(request);
+  co_await exchange.reply(std::move(reply));
+}
+
+http::Reply Api::get_reply(const http::Request& request) const {
+  if (request.path == "/health") return health(request);
+  if (request.path == "/metrics") return metrics_text();
+  if (request.path == "/v1/models") return models(request);
+  return model(request, request.path.substr(std::string_view("/v1/models/").size()));
 }
 
 bool Api::key_is_right(const http::Request& request) const {
@@ -305,7 +311,8 @@ awaitable<void> Api::count_tokens(http::Exchange& exchange) {
     co_return;
   }
   const auto counted = co_await supervisor_.count(std::move(asked->prompt), false);
-  co_await exchange.reply(counted ? counted_reply(*counted) : error_reply(counted.error(), request.id));
+  http::Reply reply = counted ? counted_reply(*counted) : error_reply(counted.error(), request.id);
+  co_await exchange.reply(std::move(reply));
 }
 
 // The loaded model under a name that Claude Code's discovery lists ("claude-...", no slash).

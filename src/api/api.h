@@ -41,6 +41,7 @@ class Api {
   boost::asio::awaitable<void> whole_answer(http::Exchange& exchange, Run& run);
   void note_written(Run& run, const StreamEvent& event);
   void note_end(const StreamEvent& event);
+  http::Reply get_reply(const http::Request& request) const;
   http::Reply models(const http::Request& request) const;
   http::Reply model(const http::Request& request, const std::string& id) const;
   http::Reply health(const http::Request& request) const;
