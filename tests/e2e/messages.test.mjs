@@ -234,7 +234,7 @@ test("a dead worker: an honest error, and it is back by itself", async () => {
 });
 
 test("a worker that never comes up is explained", async () => {
-  const server = await Server.start({ args: ["--model", "/nonexistent/model.gguf"], ready: false });
+  const server = await Server.start({ modelFile: "/nonexistent/model.gguf", ready: false });
   const health = await server.until((h) => h.worker.state === "failed");
   assert.equal(health.http, 503);
   assert.match(JSON.stringify(health), /model\.gguf.*No such file/);

@@ -4,9 +4,9 @@ import { createInterface } from "node:readline";
 import { bin, model } from "./programs.mjs";
 
 export class Server {
-  static async start({ args = [], fake = false, env = {}, ready = true } = {}) {
+  static async start({ args = [], fake = false, modelFile, env = {}, ready = true } = {}) {
     const server = new Server();
-    const worker = fake ? ["--worker", bin("pensieve-fake-worker"), "--model", "script"] : ["--model", await model()];
+    const worker = fake ? ["--worker", bin("pensieve-fake-worker"), "--model", "script"] : ["--model", modelFile ?? (await model())];
     server.child = spawn(bin("pensieve"), ["serve", "--port", "0", "--log-level", "info", ...worker, ...args], {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, ...env },
