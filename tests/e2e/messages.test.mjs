@@ -139,9 +139,19 @@ describe("messages", () => {
 
   test("metrics are Prometheus text with the documented names", async () => {
     const text = await (await fetch(`${server.url}/metrics`)).text();
-    for (const name of ["llm_requests_total", "llm_requests_running", "llm_time_to_first_token_seconds", "pensieve_worker_restarts_total"]) {
-      assert.match(text, new RegExp(`^# TYPE ${name} `, "m"));
-    }
+    // The golden list; docs/metrics.md explains each.
+    assert.deepEqual([...text.matchAll(/^# TYPE (\S+ \S+)$/gm)].map((match) => match[1]).sort(), [
+      "llm_output_tokens_total counter",
+      "llm_prompt_tokens_total counter",
+      "llm_requests_running gauge",
+      "llm_requests_total counter",
+      "llm_requests_waiting gauge",
+      "llm_time_between_tokens_seconds histogram",
+      "llm_time_to_first_token_seconds histogram",
+      "pensieve_memory_pss_bytes gauge",
+      "pensieve_token_to_socket_seconds histogram",
+      "pensieve_worker_restarts_total counter",
+    ]);
   });
 });
 
