@@ -2,6 +2,7 @@
 // failed, 2 it was asked wrongly.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "settings/settings.h"
@@ -18,5 +19,13 @@ struct RunOptions {
   int max_tokens = 1024;
 };
 int run(const RunOptions& options);
+
+struct PlanOptions {
+  std::string model;
+  std::uint64_t context_tokens = 0;
+  std::uint64_t slots = 2;
+  bool json = false;
+};
+int plan(const PlanOptions& options);
 
 }  // namespace pensieve

@@ -45,6 +45,13 @@ int main(int argc, char** argv) {
   run_command->add_option("--system", run_options.system, "System prompt");
   run_command->add_option("--max-tokens", run_options.max_tokens, "Longest answer")->capture_default_str()->check(CLI::Range(1, 1 << 20));
 
+  PlanOptions plan_options;
+  CLI::App* plan_command = app.add_subcommand("plan", "Show what a model will need, without loading it");
+  plan_command->add_option("MODEL", plan_options.model, "The GGUF file")->required();
+  plan_command->add_option("--context", plan_options.context_tokens, "Tokens of one slot; 0: what 1 GiB of KV cache holds")->capture_default_str()->check(CLI::Range(0, 1 << 24));
+  plan_command->add_option("--slots", plan_options.slots, "Requests that run at once")->capture_default_str()->check(CLI::Range(1, 64));
+  plan_command->add_flag("--json", plan_options.json, "Print as JSON");
+
   CLI::App* version_command = app.add_subcommand("version", "Print the version");
   CLI::App* help_command = app.add_subcommand("help", "Print this help; 'pensieve COMMAND --help' prints a command's");
 
@@ -62,6 +69,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   if (run_command->parsed()) return run(run_options);
+  if (plan_command->parsed()) return plan(plan_options);
   const auto settings = Settings::resolve(flags, [](const char* name) { return std::getenv(name); });
   if (!settings) {
     std::cerr << "pensieve: " << settings.error().message << '\n';

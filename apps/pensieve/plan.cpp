@@ -1,0 +1,68 @@
+// `pensieve plan MODEL`: what a model would need, from its file's header alone.
+#include <fmt/format.h>
+
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "catalogue/model_plan.h"
+#include "commands.h"
+#include "platform/memory.h"
+
+namespace pensieve {
+namespace {
+
+std::string size(std::uint64_t bytes) {
+  const auto number = static_cast<double>(bytes);
+  if (number >= 1e9) return fmt::format("{:.2f} GB", number / 1e9);
+  if (number >= 1e6) return fmt::format("{:.1f} MB", number / 1e6);
+  return fmt::format("{:.1f} kB", number / 1e3);
+}
+
+void print_json(const ModelPlan& plan, const std::optional<std::uint64_t>& available) {
+  const nlohmann::ordered_json json = {{"name", plan.name},
+                                       {"architecture", plan.architecture},
+                                       {"parameters", plan.parameters},
+                                       {"file_bytes", plan.file_bytes},
+                                       {"context_trained", plan.context_trained},
+                                       {"layers", plan.layers},
+                                       {"kv_bytes_per_token", {{"f16", plan.kv_bytes_per_token_f16}, {"q8_0", plan.kv_bytes_per_token_q8_0}}},
+                                       {"context_tokens", plan.context_tokens},
+                                       {"slots", plan.slots},
+                                       {"kv_bytes", plan.kv_bytes},
+                                       {"total_bytes", plan.total_bytes},
+                                       {"available_bytes", available ? nlohmann::ordered_json(*available) : nlohmann::ordered_json()}};
+  std::cout << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
+}
+
+}  // namespace
+
+int plan(const PlanOptions& options) {
+  const auto header = read_gguf_header(options.model);
+  if (!header) {
+    std::cerr << "pensieve plan: MODEL " << header.error().message << '\n';
+    return 1;
+  }
+  const auto made = plan_model(*header, options.context_tokens, options.slots);
+  if (!made) {
+    std::cerr << "pensieve plan: MODEL '" << options.model << "': " << made.error().message << '\n';
+    return 1;
+  }
+  const auto available = available_memory_bytes();
+  if (options.json) {
+    print_json(*made, available);
+    return 0;
+  }
+  std::cout << fmt::format("{}  ({})\n", made->name.empty() ? options.model : made->name, made->architecture)
+            << fmt::format("  parameters       {:.3g} million\n", static_cast<double>(made->parameters) / 1e6)
+            << fmt::format("  weights          {}\n", size(made->file_bytes))
+            << fmt::format("  trained context  {} tokens\n", made->context_trained)
+            << fmt::format("  KV cache         {} a token in f16, {} in q8_0\n", size(made->kv_bytes_per_token_f16), size(made->kv_bytes_per_token_q8_0))
+            << fmt::format("  {} slots of {} tokens need at most {} of KV cache\n", made->slots, made->context_tokens, size(made->kv_bytes))
+            << fmt::format("  together         {}\n", size(made->total_bytes));
+  if (available) {
+    std::cout << fmt::format("  available now    {}: {}\n", size(*available), made->total_bytes <= *available ? "it fits" : "it does not fit");
+  }
+  return 0;
+}
+
+}  // namespace pensieve
