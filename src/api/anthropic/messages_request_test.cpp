@@ -1,0 +1,182 @@
+#include "api/anthropic/messages_request.h"
+
+#include <gtest/gtest.h>
+
+#include <fmt/format.h>
+
+namespace pensieve::anthropic {
+namespace {
+
+Result<MessagesRequest> parse(std::string_view body) { return parse_messages_request(body, Endpoint::messages); }
+
+// A good request with these fields more.
+std::string with(std::string_view fields) {
+  return fmt::format(R"({{"model":"m","max_tokens":5,"messages":[{{"role":"user","content":"hi"}}],{}}})", fields);
+}
+// A good request with these messages.
+std::string talk(std::string_view messages) { return fmt::format(R"({{"model":"m","max_tokens":5,"messages":{}}})", messages); }
+std::string content(std::string_view blocks) { return talk(fmt::format(R"([{{"role":"user","content":{}}}])", blocks)); }
+
+std::string texts(const MessagesRequest& request) {
+  std::string line;
+  for (const Message& message : request.prompt.messages) line += "SUA"[static_cast<int>(message.role)] + (":" + message.text) + "|";
+  return line;
+}
+
+TEST(MessagesRequest, ReadsAllFields) {
+  const auto request = parse(with(
+      R"("stream":true,"system":"be brief","temperature":0.5,"top_p":0.9,"top_k":40,"min_p":0.05,"repeat_penalty":1.1,"presence_penalty":-0.5,)"
+      R"("frequency_penalty":0.25,"seed":42,"stop_sequences":["a","\n\n"])"));
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(request->model, "m");
+  EXPECT_TRUE(request->stream);
+  EXPECT_EQ(request->max_tokens, 5);
+  EXPECT_EQ(texts(*request), "S:be brief|U:hi|");
+  const Sampling sampling{0.5f, 40, 0.9f, 0.05f, 1.1f, -0.5f, 0.25f, 42};
+  EXPECT_EQ(request->sampling, sampling);
+  EXPECT_EQ(request->stop_sequences, (std::vector<std::string>{"a", "\n\n"}));
+}
+
+TEST(MessagesRequest, LeavesOutAreUnset) {
+  const auto request = parse(with(R"("temperature":null)"));
+  ASSERT_TRUE(request);
+  EXPECT_FALSE(request->stream);
+  EXPECT_EQ(request->sampling, Sampling{});
+}
+
+TEST(MessagesRequest, ToleratesWhatAgentsSend) {
+  const auto request = parse(with(
+      R"("thinking":{"type":"adaptive","display":"omitted"},"output_config":{"effort":"high"},"metadata":{"user_id":"u"},"context_management":{"edits":[]},)"
+      R"("tools":[],"safeguards":{"x":1},"cache_control":{"type":"ephemeral"},"unheard_of":[1,2])"));
+  EXPECT_TRUE(request) << request.error().message;
+}
+
+TEST(MessagesRequest, KeepsSystemMessagesInTheirPlaceAndMergesTurns) {
+  const auto request = parse(talk(
+      R"([{"role":"user","content":"a"},{"role":"user","content":"b"},{"role":"system","content":"mid"},{"role":"assistant","content":"c"},{"role":"user","content":"d"}])"));
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(texts(*request), "U:a\n\nb|S:mid|A:c|U:d|");
+}
+
+TEST(MessagesRequest, DropsTheBillingLineAndOldThinking) {
+  const auto request = parse(
+      R"({"model":"m","max_tokens":5,"system":[{"type":"text","text":"x-anthropic-billing-header: cc_version=2.1.330.abc;"},{"type":"text","text":"rules","cache_control":{"type":"ephemeral"}}],)"
+      R"("messages":[{"role":"user","content":[{"type":"text","text":"a"}]},{"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":""},{"type":"text","text":"b"}]},{"role":"user","content":"c"}]})");
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(texts(*request), "S:rules|U:a|A:b|U:c|");
+}
+
+// The same words in another JSON shape are the same prompt: prefixes must not break.
+TEST(MessagesRequest, ShapeDoesNotMatter) {
+  EXPECT_EQ(texts(*parse(content(R"("a")"))), texts(*parse(content(R"([{"type":"text","text":"a","cache_control":{"type":"ephemeral"}}])"))));
+}
+
+TEST(MessagesRequest, CountNeedsNoMaxTokens) {
+  EXPECT_TRUE(parse_messages_request(R"({"model":"m","messages":[{"role":"user","content":"hi"}]})", Endpoint::count_tokens));
+}
+
+TEST(MessagesRequest, HugeNumbersAreClampedNotRefused) {
+  const auto request = parse(R"({"model":"m","max_tokens":9000000000,"messages":[{"role":"user","content":"hi"}]})");
+  ASSERT_TRUE(request);
+  EXPECT_EQ(request->max_tokens, INT32_MAX);
+}
+
+TEST(MessagesRequest, NestingIsBounded) {
+  const std::string deep = with("\"x\":" + std::string(100000, '[') + std::string(100000, ']'));
+  const auto request = parse(deep);
+  ASSERT_FALSE(request);
+  EXPECT_NE(request.error().message.find("nested"), std::string::npos);
+  EXPECT_FALSE(parse(with("\"x\":" + std::string(100000, '['))));
+  EXPECT_TRUE(parse(with("\"x\":" + std::string(40, '[') + std::string(40, ']'))));
+}
+
+TEST(MessagesRequest, ABadRequestNamesItsField) {
+  std::string many = "\"stop_sequences\":[\"a\"";
+  for (int i = 0; i < 64; ++i) many += ",\"a\"";
+  const std::pair<std::string, const char*> cases[] = {
+      {"", "not valid JSON"},
+      {"{", "not valid JSON"},
+      {"{}x", "not valid JSON"},
+      {"[]", "JSON object"},
+      {"\"text\"", "JSON object"},
+      {"null", "JSON object"},
+      {"{\"model\":\"\xFF\"}", "UTF-8"},
+      {R"({"model":"\ud800"})", "not valid JSON"},
+      {R"({"x":1e999})", "not valid JSON"},
+      {"{}", "model"},
+      {R"({"model":7})", "model"},
+      {R"({"model":""})", "model"},
+      {R"({"model":null,"max_tokens":5,"messages":[]})", "model"},
+      {fmt::format(R"({{"model":"{}"}})", std::string(300, 'm')), "model"},
+      {R"({"model":"m","messages":[{"role":"user","content":"hi"}]})", "max_tokens"},
+      {R"({"model":"m","max_tokens":0,"messages":[{"role":"user","content":"hi"}]})", "max_tokens"},
+      {R"({"model":"m","max_tokens":-1,"messages":[{"role":"user","content":"hi"}]})", "max_tokens"},
+      {R"({"model":"m","max_tokens":1.5,"messages":[{"role":"user","content":"hi"}]})", "max_tokens"},
+      {R"({"model":"m","max_tokens":"5","messages":[{"role":"user","content":"hi"}]})", "max_tokens"},
+      {R"({"model":"m","max_tokens":18446744073709551615,"messages":[{"role":"user","content":"hi"}]})", "max_tokens"},
+      {R"({"model":"m","max_tokens":5})", "messages"},
+      {talk("7"), "messages"},
+      {talk("{}"), "messages"},
+      {talk("[]"), "messages"},
+      {talk("[7]"), "messages.0"},
+      {talk("[{}]"), "messages.0.role"},
+      {talk(R"([{"role":7,"content":"a"}])"), "messages.0.role"},
+      {talk(R"([{"role":"robot","content":"a"}])"), "messages.0.role"},
+      {talk(R"([{"role":"user"}])"), "messages.0.content"},
+      {talk(R"([{"role":"user","content":null}])"), "messages.0.content"},
+      {talk(R"([{"role":"user","content":"a"},{"role":"user","content":8}])"), "messages.1.content"},
+      {talk(R"([{"role":"user","content":"a"},{"role":"assistant","content":"b"}])"), "messages.1.role"},
+      {content("7"), "messages.0.content"},
+      {content(R"("")"), "messages.0.content"},
+      {content("[]"), "messages.0.content"},
+      {content("[7]"), "messages.0.content.0"},
+      {content("[{}]"), "messages.0.content.0.type"},
+      {content(R"([{"type":7}])"), "messages.0.content.0.type"},
+      {content(R"([{"type":"text"}])"), "messages.0.content.0.text"},
+      {content(R"([{"type":"text","text":7}])"), "messages.0.content.0.text"},
+      {content(R"([{"type":"text","text":"a"},{"type":"image","source":{}}])"), "messages.0.content.1.type"},
+      {content(R"([{"type":"document","source":{}}])"), "messages.0.content.0.type"},
+      {content(R"([{"type":"tool_result","tool_use_id":"t","content":"a"}])"), "messages.0.content.0.type"},
+      {content(R"([{"type":"tool_use","id":"t","name":"n","input":{}}])"), "messages.0.content.0.type"},
+      {with(R"("system":7)"), "system"},
+      {with(R"("system":[{"type":"image"}])"), "system.0.type"},
+      {with(R"("system":["a"])"), "system.0"},
+      {with(R"("stream":"yes")"), "stream"},
+      {with(R"("temperature":"hot")"), "temperature"},
+      {with(R"("temperature":-0.1)"), "temperature"},
+      {with(R"("temperature":2.1)"), "temperature"},
+      {with(R"("top_p":1.1)"), "top_p"},
+      {with(R"("top_k":-1)"), "top_k"},
+      {with(R"("top_k":1.5)"), "top_k"},
+      {with(R"("min_p":-1)"), "min_p"},
+      {with(R"("repeat_penalty":0)"), "repeat_penalty"},
+      {with(R"("presence_penalty":3)"), "presence_penalty"},
+      {with(R"("frequency_penalty":-3)"), "frequency_penalty"},
+      {with(R"("seed":-1)"), "seed"},
+      {with(R"("seed":true)"), "seed"},
+      {with(R"("stop_sequences":"a")"), "stop_sequences"},
+      {with(R"("stop_sequences":[""])"), "stop_sequences.0"},
+      {with(R"("stop_sequences":["a",7])"), "stop_sequences.1"},
+      {with(many + "]"), "stop_sequences"},
+      {with(R"("tools":{})"), "tools"},
+      {with(R"("tools":[{"name":"t","input_schema":{"type":"object"}}])"), "tools"},
+      {with(R"("thinking":"on")"), "thinking"},
+      {with(R"("output_config":{"format":{"type":"json_schema","schema":{}}})"), "output_config.format"},
+      {with(R"("mcp_servers":[{"url":"x"}])"), "mcp_servers"},
+  };
+  for (const auto& [body, words] : cases) {
+    const auto request = parse(body);
+    ASSERT_FALSE(request) << body;
+    EXPECT_EQ(request.error().code, ErrorCode::invalid_argument);
+    EXPECT_NE(request.error().message.find(words), std::string::npos) << body.substr(0, 200) << " gave: " << request.error().message;
+  }
+}
+
+// Whatever is cut off: an error, never a crash.
+TEST(MessagesRequest, EveryTruncationIsRefused) {
+  const std::string whole = with(R"("system":[{"type":"text","text":"é"}],"stop_sequences":["a"],"temperature":0.5)");
+  for (std::size_t length = 0; length < whole.size(); ++length) EXPECT_FALSE(parse(whole.substr(0, length))) << length;
+}
+
+}  // namespace
+}  // namespace pensieve::anthropic
