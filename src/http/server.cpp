@@ -57,6 +57,9 @@ Reply preflight() {
   return reply;
 }
 
+// Of a body that is refused: read and thrown away, for 2 seconds at most.
+constexpr std::size_t kDrainBytesMax = 256u << 20;
+
 bool header_has_line_break(std::string_view text) { return text.find_first_of("\r\n") != std::string_view::npos; }
 
 }  // namespace
@@ -185,6 +188,7 @@ class Server::Connection final : public Exchange {
     }
     if (!problem.empty()) {
       co_await reply(server_.refuse_(403, problem, request_.id));
+      co_await drain();
       co_return false;
     }
     if (request_.method == "OPTIONS" && !origin.empty()) {
@@ -230,7 +234,7 @@ class Server::Connection final : public Exchange {
     std::string waste(64 << 10, '\0');
     std::size_t taken = 0;
     stream_.expires_after(std::chrono::seconds(2));
-    while (!error && taken < server_.options_.body_bytes_max) {
+    while (!error && taken < kDrainBytesMax) {
       taken += co_await stream_.async_read_some(asio::buffer(waste), asio::redirect_error(asio::use_awaitable, error));
     }
   }
