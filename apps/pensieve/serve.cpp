@@ -92,6 +92,12 @@ asio::awaitable<void> end_on_signal(asio::io_context& io, http::Server& server, 
   }
   if (server.busy() > 0) log::warn("{} requests did not finish within --grace and are cut off", server.busy());
   co_await supervisor.stop();
+  // Those cut off are told so, as far as they read.
+  const TimePoint told = SteadyClock::now() + 500ms;
+  while (server.busy() > 0 && SteadyClock::now() < told) {
+    tick.expires_after(10ms);
+    co_await tick.async_wait(asio::use_awaitable);
+  }
   io.stop();
 }
 

@@ -27,6 +27,7 @@ namespace {
 constexpr int kDeathsBeforeReadyMax = 3;
 constexpr std::size_t kLogLinesKept = 20;
 constexpr auto kStopPatience = 2s;
+constexpr const char* kStopping = "the server is stopping";
 
 awaitable<void> sleep_for(asio::io_context& io, std::chrono::milliseconds span) {
   asio::steady_timer timer(io, span);
@@ -106,7 +107,7 @@ awaitable<void> Supervisor::run() {
     ++status_.restarts;
     metrics_.worker_restarts.Increment();
   }
-  set_state(WorkerState::stopped, "the server is stopping");
+  set_state(WorkerState::stopped, kStopping);
 }
 
 awaitable<void> Supervisor::read_reports(std::shared_ptr<Link> link) {
@@ -249,6 +250,7 @@ std::string Supervisor::last_log_lines() const {
 
 awaitable<Result<void>> Supervisor::until_ready() {
   const TimePoint deadline = SteadyClock::now() + options_.ready_wait_max;
+  if (stopping_) co_return Error{ErrorCode::unavailable, kStopping};
   while (status_.state != WorkerState::ready) {
     if (status_.state == WorkerState::failed || status_.state == WorkerState::stopped) co_return Error{ErrorCode::unavailable, status_.problem};
     if (SteadyClock::now() > deadline) co_return Error{ErrorCode::unavailable, "the model is still loading"};
@@ -278,8 +280,8 @@ awaitable<Result<wire::Counted>> Supervisor::count(Prompt prompt, bool wants_tok
 }
 
 void Supervisor::generate(GenerateRequest request, EventSink& sink) {
-  if (status_.state != WorkerState::ready) {
-    sink.on_event(Failed{{ErrorCode::unavailable, status_.problem.empty() ? "the model is not loaded" : status_.problem}});
+  if (stopping_ || status_.state != WorkerState::ready) {
+    sink.on_event(Failed{{ErrorCode::unavailable, stopping_ ? kStopping : status_.problem.empty() ? "the model is not loaded" : status_.problem}});
     return;
   }
   sinks_[request.id] = &sink;
@@ -295,6 +297,8 @@ void Supervisor::resume(RequestId id) { send(wire::Resume{id}); }
 
 awaitable<void> Supervisor::stop() {
   stopping_ = true;
+  // Told here: what the worker says of them now would read as the end of an answer.
+  fail_open({ErrorCode::unavailable, kStopping});
   send(wire::Shutdown{});
   const TimePoint patience = SteadyClock::now() + kStopPatience;
   while (link_ && SteadyClock::now() < patience) co_await sleep_for(io_, 5ms);
