@@ -4,15 +4,38 @@
 //   echo '{"cmd":"generate","id":1,"max_tokens":50,"messages":[{"role":"user","content":"hi"}]}' | pensieve-worker --model m.gguf
 #include <CLI/CLI.hpp>
 
+#include <unistd.h>
+
 #include <csignal>
+#include <cstdlib>
 #include <iostream>
 
 #include "base/log.h"
 #include "base/version.h"
 #include "worker/worker.h"
 
+namespace {
+
+// The engine's threads meet at a barrier hundreds of times a token, and OpenMP lets
+// those that are early spin. Beside any other load the late one has lost its core to
+// the spinners: 100 tokens took 299 s at the default, 8 s when they give up after
+// 1,000 turns; on a quiet machine there is no difference (docs/decisions/0003).
+// libgomp reads its environment before main(), so the program starts once more.
+void spin_briefly(char** argv) {
+  if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
+  ::setenv("GOMP_SPINCOUNT", "1000", 0);
+#ifdef __linux__
+  ::execv("/proc/self/exe", argv);  // Returns only when it fails: then it goes on as it is.
+#else
+  (void)argv;
+#endif
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using namespace pensieve;
+  spin_briefly(argv);
   EngineOptions engine;
   WorkerOptions worker;
   std::string gpu_layers = "auto";
