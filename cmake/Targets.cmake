@@ -3,10 +3,11 @@
 
 find_package(Threads REQUIRED)
 
-if(CMAKE_CXX_COMPILER_LAUNCHER STREQUAL "")
+# Paths relative to the source folder, so that several checkouts share one cache.
+if(NOT CMAKE_CXX_COMPILER_LAUNCHER)
   find_program(ccache_program ccache)
   if(ccache_program)
-    set(CMAKE_CXX_COMPILER_LAUNCHER ${ccache_program})
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${ccache_program})
   endif()
 endif()
 

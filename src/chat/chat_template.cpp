@@ -43,15 +43,15 @@ std::vector<Message> with_system_folded(const std::vector<Message>& messages) {
   for (const Message& message : messages) {
     const bool inner_system = message.role == Role::system && !folded.empty();
     const Role role = inner_system ? Role::user : message.role;
-    if (role == Role::user && !folded.empty() && folded.back().role == Role::user) folded.back().text += "\n\n" + message.text;
-    else folded.push_back({role, message.text});
+    if (role == Role::user && !folded.empty() && folded.back().role == Role::user) folded.back() = {Role::user, folded.back().text() + "\n\n" + message.text()};
+    else folded.push_back({role, message.text()});
   }
   return folded;
 }
 
 nlohmann::ordered_json json_of(const std::vector<Message>& messages) {
   auto array = nlohmann::ordered_json::array();
-  for (const Message& message : messages) array.push_back({{"role", name_of(message.role)}, {"content", message.text}});
+  for (const Message& message : messages) array.push_back({{"role", name_of(message.role)}, {"content", message.text()}});
   return array;
 }
 

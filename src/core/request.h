@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 namespace pensieve {
@@ -20,18 +22,101 @@ enum class SequenceId : std::int32_t {};
 
 enum class Role { system, user, assistant };
 
+// ---- what a message is made of ----
+
+struct TextContent {
+  std::string text;
+  bool operator==(const TextContent&) const = default;
+};
+struct ThinkingContent {  // What an assistant thought before it spoke.
+  std::string text;
+  std::string signature;  // As the client gave it back; empty is fine.
+  bool operator==(const ThinkingContent&) const = default;
+};
+struct ToolUseContent {  // A call that an assistant made.
+  std::string id;
+  std::string name;
+  std::string input;  // A JSON object, as text.
+  bool operator==(const ToolUseContent&) const = default;
+};
+struct ToolResultContent {
+  std::string tool_use_id;
+  std::string text;
+  bool is_error = false;
+  std::vector<std::string> tool_references;  // Names of deferred tools that this result brings in.
+  bool operator==(const ToolResultContent&) const = default;
+};
+
+struct Block {
+  std::variant<TextContent, ThinkingContent, ToolUseContent, ToolResultContent> content;
+  bool cache_mark = false;  // The client marked the prefix up to and with this block as worth keeping. Never rendered.
+
+  bool operator==(const Block&) const = default;
+};
+
 struct Message {
   Role role = Role::user;
-  std::string text;
+  std::vector<Block> blocks;
 
+  Message() = default;
+  Message(Role from, std::vector<Block> made_of) : role(from), blocks(std::move(made_of)) {}
+  Message(Role from, std::string text) : role(from), blocks{Block{TextContent{std::move(text)}}} {}
+
+  // All its text blocks, with an empty line between two.
+  std::string text() const {
+    std::string all;
+    for (const Block& block : blocks) {
+      const auto* piece = std::get_if<TextContent>(&block.content);
+      if (piece == nullptr || piece->text.empty()) continue;
+      if (!all.empty()) all += "\n\n";
+      all += piece->text;
+    }
+    return all;
+  }
   bool operator==(const Message&) const = default;
 };
 
-// What the model is to read. Either messages, rendered by the model's chat
-// template, or tokens that were made from them before.
+// ---- tools ----
+
+struct Tool {
+  std::string name;
+  std::string description;
+  std::string input_schema;  // JSON Schema of an object, as text.
+  bool strict = false;       // Its input must match the schema.
+  bool deferred = false;     // Shown to the model only where a tool result refers to it.
+
+  bool operator==(const Tool&) const = default;
+};
+
+struct ToolChoice {
+  enum class Kind { automatic, any, tool, none };
+  Kind kind = Kind::automatic;
+  std::string name;         // For Kind::tool.
+  bool one_at_most = false;  // No second call in the same turn.
+
+  bool operator==(const ToolChoice&) const = default;
+};
+
+// Whether the model may think before it speaks.
+struct ThinkingSettings {
+  enum class Kind { unset, off, on, adaptive };  // unset: as the model's template does by itself.
+  Kind kind = Kind::unset;
+  std::optional<std::int32_t> budget_tokens;  // Unset: no bound of its own.
+  std::string effort;                         // "low" to "max"; empty: not asked for.
+
+  bool operator==(const ThinkingSettings&) const = default;
+};
+
+// What the model is to read and to say. Either messages, rendered by the model's
+// chat template, or tokens that were made from them before; the other fields hold
+// for both, for they also say how the answer is to be understood.
 struct Prompt {
-  std::vector<Message> messages;  // In order; a system message may stand anywhere.
+  std::vector<Message> messages;  // In order; a system message may stand anywhere. The assistant last: continue it.
   std::vector<TokenId> tokens;    // When not empty, these are the prompt and messages are not read.
+  std::vector<Tool> tools;
+  ToolChoice tool_choice;
+  ThinkingSettings thinking;
+  std::string json_schema;  // The whole answer must be JSON that matches this schema; empty: free.
 
   bool operator==(const Prompt&) const = default;
 };
@@ -54,14 +139,18 @@ struct GenerateRequest {
   RequestId id{};
   Prompt prompt;
   Sampling sampling;
-  std::int32_t max_tokens = 0;  // At least 1.
+  std::int32_t max_tokens = 0;  // 0: read the prompt, say nothing.
   std::vector<std::string> stop_sequences;
+  // For a prompt of tokens: the part of the answer that already stands at its end
+  // (a thinking mark that the template set, the head of a call that was asked for).
+  // Whoever made the tokens (`counted`) said what it is.
+  std::string opening;
 
   bool operator==(const GenerateRequest&) const = default;
 };
 
 // Spelled as in the Messages API.
-enum class FinishReason { end_turn, max_tokens, stop_sequence, model_context_window_exceeded, cancelled };
+enum class FinishReason { end_turn, max_tokens, stop_sequence, tool_use, model_context_window_exceeded, cancelled };
 
 struct Usage {
   std::int32_t input_tokens = 0;   // The whole prompt.

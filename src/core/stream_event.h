@@ -1,8 +1,9 @@
 // What comes back up from the model while a request runs, in this order:
 //
-//   Started  Prefilled*  Text*  (Finished | Failed)
+//   Started  Prefilled*  (Text | Thinking | ToolCallBegun ToolInput* ToolCallEnded)*  (Finished | Failed)
 //
-// Exactly one of the last two ends every request, whatever happens.
+// Exactly one of the last two ends every request, whatever happens. A call that
+// was not sampled whole has no ToolCallEnded, and nothing but the end follows it.
 #pragma once
 
 #include <cstdint>
@@ -34,11 +35,39 @@ struct Text {
   bool operator==(const Text&) const = default;
 };
 
+struct Thinking {  // As Text, of what the model thinks before it speaks.
+  std::string text;
+  std::vector<TokenId> tokens;
+  std::int64_t sampled_us = 0;
+  bool operator==(const Thinking&) const = default;
+};
+
+struct ToolCallBegun {
+  std::string id;    // The same again when the same answer is made again (after a restart of the worker).
+  std::string name;  // One of the tools of the request.
+  std::vector<TokenId> tokens;
+  std::int64_t sampled_us = 0;
+  bool operator==(const ToolCallBegun&) const = default;
+};
+
+struct ToolInput {
+  std::string json;  // A piece; all pieces of a call together are one JSON object.
+  std::vector<TokenId> tokens;
+  std::int64_t sampled_us = 0;
+  bool operator==(const ToolInput&) const = default;
+};
+
+struct ToolCallEnded {
+  std::vector<TokenId> tokens;
+  std::int64_t sampled_us = 0;
+  bool operator==(const ToolCallEnded&) const = default;
+};
+
 struct Finished {
   FinishReason reason = FinishReason::end_turn;
   std::string stop_sequence;    // The one that ended it, for FinishReason::stop_sequence.
   Usage usage;
-  std::vector<TokenId> tokens;  // Ids sampled since the last Text (the end-of-turn token among them).
+  std::vector<TokenId> tokens;  // Ids sampled since the last event (the end-of-turn token among them).
   std::int64_t prefill_us = 0;  // Time spent in prefill steps and in decode steps that this request was part of.
   std::int64_t decode_us = 0;
   bool operator==(const Finished&) const = default;
@@ -48,7 +77,7 @@ struct Failed {
   Error error;
 };
 
-using StreamEvent = std::variant<Started, Prefilled, Text, Finished, Failed>;
+using StreamEvent = std::variant<Started, Prefilled, Text, Thinking, ToolCallBegun, ToolInput, ToolCallEnded, Finished, Failed>;
 
 // Where a request's events go. Called on the thread that owns the request (in
 // the server: the I/O thread); must not block, must not call back into the caller.

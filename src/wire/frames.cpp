@@ -38,6 +38,21 @@ class Reader {
     return {};
   }
 
+  std::vector<std::string> texts(const char* field) {
+    std::vector<std::string> list;
+    const Json* value = find(field);
+    if (value == nullptr) return list;
+    if (!value->is_array()) {
+      fail(field, "an array of strings");
+      return list;
+    }
+    for (const Json& element : *value) {
+      if (element.is_string()) list.push_back(element.get<std::string>());
+      else fail(field, "an array of strings");
+    }
+    return list;
+  }
+
   bool boolean(const char* field) {
     const Json* value = find(field);
     if (value == nullptr) return false;
@@ -67,6 +82,7 @@ class Reader {
     return value->get<float>();
   }
 
+  std::int64_t sampled_us() { return integer<std::int64_t>("sampled_us").value_or(0); }
   RequestId id() { return RequestId{integer<std::uint64_t>("id", true).value_or(0)}; }
 
   std::vector<TokenId> tokens(const char* field) {
@@ -132,9 +148,139 @@ const char* name_of(Role role) {
   return "";
 }
 
+template <typename Table, typename Value>
+const char* spelled(const Table& table, Value value) {
+  for (const auto& [name, entry] : table) {
+    if (entry == value) return name;
+  }
+  return "";
+}
+
+template <typename Value, typename Table>
+std::optional<Value> meant(const Table& table, const std::string& text) {
+  for (const auto& [name, entry] : table) {
+    if (text == name) return entry;
+  }
+  return std::nullopt;
+}
+
+constexpr std::pair<const char*, ToolChoice::Kind> kToolChoices[] = {
+    {"auto", ToolChoice::Kind::automatic},
+    {"any", ToolChoice::Kind::any},
+    {"tool", ToolChoice::Kind::tool},
+    {"none", ToolChoice::Kind::none},
+};
+constexpr std::pair<const char*, ThinkingSettings::Kind> kThinkingKinds[] = {
+    {"unset", ThinkingSettings::Kind::unset},
+    {"off", ThinkingSettings::Kind::off},
+    {"on", ThinkingSettings::Kind::on},
+    {"adaptive", ThinkingSettings::Kind::adaptive},
+};
+
+std::optional<Block> read_block(Reader& reader) {
+  Block block;
+  block.cache_mark = reader.boolean("cache");
+  const std::string type = reader.text("type", true);
+  if (type == "text") block.content = TextContent{reader.text("text", true)};
+  else if (type == "thinking") block.content = ThinkingContent{reader.text("thinking", true), reader.text("signature")};
+  else if (type == "tool_use") block.content = ToolUseContent{reader.text("id", true), reader.text("name", true), reader.text("input", true)};
+  else if (type == "tool_result") {
+    block.content = ToolResultContent{reader.text("tool_use_id", true), reader.text("content"), reader.boolean("is_error"), reader.texts("tool_references")};
+  } else {
+    reader.fail("type", "text, thinking, tool_use or tool_result");
+  }
+  return reader.failed() ? std::nullopt : std::optional(std::move(block));
+}
+
+std::optional<Message> read_message(const Json& element, const std::string& at, Reader& complain) {
+  if (!element.is_object()) {
+    complain.fail(at, "an object");
+    return std::nullopt;
+  }
+  Reader reader(element);
+  Message message;
+  const auto role = role_of(reader.text("role", true));
+  if (!role) {
+    complain.fail(at + ".role", "system, user or assistant");
+    return std::nullopt;
+  }
+  message.role = *role;
+  const Json* content = reader.find("content");
+  if (content != nullptr && content->is_string()) {
+    message.blocks.push_back(Block{TextContent{content->get<std::string>()}});
+    return message;
+  }
+  if (content == nullptr || !content->is_array()) {
+    complain.fail(at, "content as a string or an array of blocks");
+    return std::nullopt;
+  }
+  for (std::size_t i = 0; i < content->size(); ++i) {
+    const std::string block_at = fmt::format("{}.content.{}", at, i);
+    if (!(*content)[i].is_object()) {
+      complain.fail(block_at, "an object");
+      return std::nullopt;
+    }
+    Reader fields((*content)[i]);
+    auto block = read_block(fields);
+    if (!block) {
+      complain.fail(block_at, fields.take_error().message);
+      return std::nullopt;
+    }
+    message.blocks.push_back(*std::move(block));
+  }
+  return message;
+}
+
+std::vector<Tool> read_tools(Reader& reader) {
+  std::vector<Tool> tools;
+  const Json* list = reader.find("tools");
+  if (list == nullptr) return tools;
+  if (!list->is_array()) {
+    reader.fail("tools", "an array");
+    return tools;
+  }
+  for (std::size_t i = 0; i < list->size(); ++i) {
+    const std::string at = fmt::format("tools.{}", i);
+    if (!(*list)[i].is_object()) {
+      reader.fail(at, "an object");
+      return tools;
+    }
+    Reader fields((*list)[i]);
+    tools.push_back({fields.text("name", true), fields.text("description"), fields.text("input_schema", true), fields.boolean("strict"), fields.boolean("deferred")});
+    if (fields.failed()) reader.fail(at, fields.take_error().message);
+  }
+  return tools;
+}
+
+ToolChoice read_tool_choice(Reader& reader) {
+  ToolChoice choice;
+  const std::string kind = reader.text("tool_choice");
+  const auto known = meant<ToolChoice::Kind>(kToolChoices, kind);
+  if (!kind.empty() && !known) reader.fail("tool_choice", "auto, any, tool or none");
+  choice.kind = known.value_or(ToolChoice::Kind::automatic);
+  choice.name = reader.text("tool_choice_name");
+  choice.one_at_most = reader.boolean("one_call_at_most");
+  return choice;
+}
+
+ThinkingSettings read_thinking(Reader& reader) {
+  ThinkingSettings thinking;
+  const std::string kind = reader.text("thinking");
+  const auto known = meant<ThinkingSettings::Kind>(kThinkingKinds, kind);
+  if (!kind.empty() && !known) reader.fail("thinking", "unset, off, on or adaptive");
+  thinking.kind = known.value_or(ThinkingSettings::Kind::unset);
+  thinking.budget_tokens = reader.integer<std::int32_t>("thinking_budget_tokens");
+  thinking.effort = reader.text("effort");
+  return thinking;
+}
+
 Prompt read_prompt(Reader& reader) {
   Prompt prompt;
   prompt.tokens = reader.tokens("tokens");
+  prompt.tools = read_tools(reader);
+  prompt.tool_choice = read_tool_choice(reader);
+  prompt.thinking = read_thinking(reader);
+  prompt.json_schema = reader.text("json_schema");
   const Json* messages = reader.find("messages");
   if (messages == nullptr) {
     if (prompt.tokens.empty()) reader.fail("messages", "an array of messages, or tokens");
@@ -145,17 +291,9 @@ Prompt read_prompt(Reader& reader) {
     return prompt;
   }
   for (std::size_t i = 0; i < messages->size(); ++i) {
-    const Json& element = (*messages)[i];
-    if (!element.is_object()) {
-      reader.fail(fmt::format("messages.{}", i), "an object");
-      return prompt;
-    }
-    Reader message(element);
-    const auto role = role_of(message.text("role", true));
-    if (!role) reader.fail(fmt::format("messages.{}.role", i), "system, user or assistant");
-    std::string text = message.text("content", true);
-    if (message.failed()) reader.fail(fmt::format("messages.{}", i), "role and content as strings");
-    prompt.messages.push_back({role.value_or(Role::user), std::move(text)});
+    auto message = read_message((*messages)[i], fmt::format("messages.{}", i), reader);
+    if (!message) return prompt;
+    prompt.messages.push_back(*std::move(message));
   }
   if (prompt.messages.empty() && prompt.tokens.empty()) reader.fail("messages", "at least one message");
   return prompt;
@@ -180,7 +318,8 @@ GenerateRequest read_generate(Reader& reader) {
   request.prompt = read_prompt(reader);
   request.sampling = read_sampling(reader);
   request.max_tokens = reader.integer<std::int32_t>("max_tokens", true).value_or(0);
-  if (request.max_tokens < 1) reader.fail("max_tokens", "an integer of at least 1");
+  if (request.max_tokens < 0) reader.fail("max_tokens", "an integer of at least 0");
+  request.opening = reader.text("opening");
   if (const Json* stops = reader.find("stop_sequences"); stops != nullptr) {
     if (!stops->is_array()) {
       reader.fail("stop_sequences", "an array of strings");
@@ -201,6 +340,7 @@ constexpr std::pair<const char*, FinishReason> kFinishReasons[] = {
     {"end_turn", FinishReason::end_turn},
     {"max_tokens", FinishReason::max_tokens},
     {"stop_sequence", FinishReason::stop_sequence},
+    {"tool_use", FinishReason::tool_use},
     {"model_context_window_exceeded", FinishReason::model_context_window_exceeded},
     {"cancelled", FinishReason::cancelled},
 };
@@ -211,22 +351,6 @@ constexpr std::pair<const char*, ErrorCode> kErrorCodes[] = {
     {"timeout", ErrorCode::timeout}, {"cancelled", ErrorCode::cancelled},
     {"corrupt", ErrorCode::corrupt}, {"internal", ErrorCode::internal},
 };
-
-template <typename Table, typename Value>
-const char* spelled(const Table& table, Value value) {
-  for (const auto& [name, entry] : table) {
-    if (entry == value) return name;
-  }
-  return "";
-}
-
-template <typename Value, typename Table>
-std::optional<Value> meant(const Table& table, const std::string& text) {
-  for (const auto& [name, entry] : table) {
-    if (text == name) return entry;
-  }
-  return std::nullopt;
-}
 
 Error read_error(Reader& reader) {
   const auto code = meant<ErrorCode>(kErrorCodes, reader.text("code", true));
@@ -281,13 +405,62 @@ std::string line_of(const Json& object) {
   return line;
 }
 
+Json json_of(const Block& block) {
+  Json object;
+  if (const auto* text = std::get_if<TextContent>(&block.content)) {
+    object = {{"type", "text"}, {"text", text->text}};
+  } else if (const auto* thinking = std::get_if<ThinkingContent>(&block.content)) {
+    object = {{"type", "thinking"}, {"thinking", thinking->text}};
+    if (!thinking->signature.empty()) object["signature"] = thinking->signature;
+  } else if (const auto* call = std::get_if<ToolUseContent>(&block.content)) {
+    object = {{"type", "tool_use"}, {"id", call->id}, {"name", call->name}, {"input", call->input}};
+  } else if (const auto* result = std::get_if<ToolResultContent>(&block.content)) {
+    object = {{"type", "tool_result"}, {"tool_use_id", result->tool_use_id}, {"content", result->text}};
+    if (result->is_error) object["is_error"] = true;
+    if (!result->tool_references.empty()) object["tool_references"] = result->tool_references;
+  }
+  if (block.cache_mark) object["cache"] = true;
+  return object;
+}
+
+Json json_of(const Message& message) {
+  Json object = {{"role", name_of(message.role)}};
+  const bool plain = message.blocks.size() == 1 && !message.blocks[0].cache_mark && std::holds_alternative<TextContent>(message.blocks[0].content);
+  if (plain) {
+    object["content"] = std::get<TextContent>(message.blocks[0].content).text;
+    return object;
+  }
+  Json& blocks = object["content"] = Json::array();
+  for (const Block& block : message.blocks) blocks.push_back(json_of(block));
+  return object;
+}
+
 void put_prompt(Json& object, const Prompt& prompt) {
   if (!prompt.tokens.empty()) object["tokens"] = prompt.tokens;
-  if (prompt.messages.empty()) return;
-  Json& messages = object["messages"] = Json::array();
-  for (const Message& message : prompt.messages) {
-    messages.push_back({{"role", name_of(message.role)}, {"content", message.text}});
+  if (!prompt.messages.empty()) {
+    Json& messages = object["messages"] = Json::array();
+    for (const Message& message : prompt.messages) messages.push_back(json_of(message));
   }
+  if (!prompt.tools.empty()) {
+    Json& tools = object["tools"] = Json::array();
+    for (const Tool& tool : prompt.tools) {
+      Json one = {{"name", tool.name}, {"description", tool.description}, {"input_schema", tool.input_schema}};
+      if (tool.strict) one["strict"] = true;
+      if (tool.deferred) one["deferred"] = true;
+      tools.push_back(std::move(one));
+    }
+  }
+  if (prompt.tool_choice != ToolChoice{}) {
+    object["tool_choice"] = spelled(kToolChoices, prompt.tool_choice.kind);
+    if (!prompt.tool_choice.name.empty()) object["tool_choice_name"] = prompt.tool_choice.name;
+    if (prompt.tool_choice.one_at_most) object["one_call_at_most"] = true;
+  }
+  if (prompt.thinking != ThinkingSettings{}) {
+    object["thinking"] = spelled(kThinkingKinds, prompt.thinking.kind);
+    if (prompt.thinking.budget_tokens) object["thinking_budget_tokens"] = *prompt.thinking.budget_tokens;
+    if (!prompt.thinking.effort.empty()) object["effort"] = prompt.thinking.effort;
+  }
+  if (!prompt.json_schema.empty()) object["json_schema"] = prompt.json_schema;
 }
 
 template <typename T>
@@ -329,6 +502,7 @@ std::string encode(const Command& command) {
                    put(object, "frequency_penalty", request.sampling.frequency_penalty);
                    put(object, "seed", request.sampling.seed);
                    if (!request.stop_sequences.empty()) object["stop_sequences"] = request.stop_sequences;
+                   if (!request.opening.empty()) object["opening"] = request.opening;
                  },
                  [&](const Cancel& cancel) { object = {{"cmd", "cancel"}, {"id", number_of(cancel.id)}}; },
                  [&](const Pause& pause) { object = {{"cmd", "pause"}, {"id", number_of(pause.id)}}; },
@@ -363,6 +537,11 @@ std::string encode(const Report& report) {
   const auto event_object = [&](const char* name, RequestId id) {
     object = {{"event", name}, {"id", number_of(id)}};
   };
+  const auto made_object = [&](const char* name, RequestId id, const auto& made) {
+    event_object(name, id);
+    object["tokens"] = made.tokens;
+    object["sampled_us"] = made.sampled_us;
+  };
   std::visit(
       Overloaded{
           [&](const Hello& hello) {
@@ -388,6 +567,7 @@ std::string encode(const Report& report) {
             event_object("counted", counted.id);
             object["input_tokens"] = counted.input_tokens;
             if (!counted.tokens.empty()) object["tokens"] = counted.tokens;
+            if (!counted.opening.empty()) object["opening"] = counted.opening;
           },
           [&](const Event& event) {
             std::visit(Overloaded{
@@ -402,11 +582,23 @@ std::string encode(const Report& report) {
                              object["total_tokens"] = prefilled.total_tokens;
                            },
                            [&](const Text& text) {
-                             event_object("text", event.id);
+                             made_object("text", event.id, text);
                              object["text"] = text.text;
-                             object["tokens"] = text.tokens;
-                             object["sampled_us"] = text.sampled_us;
                            },
+                           [&](const Thinking& thinking) {
+                             made_object("thinking", event.id, thinking);
+                             object["text"] = thinking.text;
+                           },
+                           [&](const ToolCallBegun& begun) {
+                             made_object("tool_call_begun", event.id, begun);
+                             object["call_id"] = begun.id;
+                             object["name"] = begun.name;
+                           },
+                           [&](const ToolInput& input) {
+                             made_object("tool_input", event.id, input);
+                             object["json"] = input.json;
+                           },
+                           [&](const ToolCallEnded& ended) { made_object("tool_call_ended", event.id, ended); },
                            [&](const Finished& finished) {
                              event_object("finish", event.id);
                              object["reason"] = spelled(kFinishReasons, finished.reason);
@@ -451,7 +643,7 @@ Result<Report> parse_report(std::string_view line) {
   } else if (name == "ready") {
     report = read_ready(reader);
   } else if (name == "counted") {
-    report = Counted{reader.id(), reader.integer<std::int32_t>("input_tokens", true).value_or(0), reader.tokens("tokens")};
+    report = Counted{reader.id(), reader.integer<std::int32_t>("input_tokens", true).value_or(0), reader.tokens("tokens"), reader.text("opening")};
   } else if (name == "started") {
     report = Event{reader.id(), Started{reader.integer<std::int32_t>("input_tokens", true).value_or(0),
                                         reader.integer<std::int32_t>("cached_tokens").value_or(0)}};
@@ -459,8 +651,15 @@ Result<Report> parse_report(std::string_view line) {
     report = Event{reader.id(), Prefilled{reader.integer<std::int32_t>("done_tokens", true).value_or(0),
                                           reader.integer<std::int32_t>("total_tokens", true).value_or(0)}};
   } else if (name == "text") {
-    report = Event{reader.id(), Text{reader.text("text", true), reader.tokens("tokens"),
-                                     reader.integer<std::int64_t>("sampled_us").value_or(0)}};
+    report = Event{reader.id(), Text{reader.text("text", true), reader.tokens("tokens"), reader.sampled_us()}};
+  } else if (name == "thinking") {
+    report = Event{reader.id(), Thinking{reader.text("text", true), reader.tokens("tokens"), reader.sampled_us()}};
+  } else if (name == "tool_call_begun") {
+    report = Event{reader.id(), ToolCallBegun{reader.text("call_id", true), reader.text("name", true), reader.tokens("tokens"), reader.sampled_us()}};
+  } else if (name == "tool_input") {
+    report = Event{reader.id(), ToolInput{reader.text("json", true), reader.tokens("tokens"), reader.sampled_us()}};
+  } else if (name == "tool_call_ended") {
+    report = Event{reader.id(), ToolCallEnded{reader.tokens("tokens"), reader.sampled_us()}};
   } else if (name == "finish") {
     const RequestId id = reader.id();
     report = Event{id, read_finish(reader)};

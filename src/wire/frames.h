@@ -20,7 +20,7 @@
 
 namespace pensieve::wire {
 
-inline constexpr int kProtocolVersion = 1;
+inline constexpr int kProtocolVersion = 2;
 // A prompt of a million tokens fits; more is a broken peer.
 inline constexpr std::size_t kLineBytesMax = 64u << 20;
 
@@ -94,6 +94,7 @@ struct Counted {
   RequestId id{};
   std::int32_t input_tokens = 0;
   std::vector<TokenId> tokens;
+  std::string opening;  // See GenerateRequest::opening; goes with the tokens.
   bool operator==(const Counted&) const = default;
 };
 struct Event {  // Something happened to a request. Failed too answers a Count that could not be done.

@@ -38,7 +38,8 @@ TEST(Frames, CommandsComeBackAsTheyWere) {
   request.max_tokens = 7;
   request.stop_sequences = {"\n\n", "END"};
   EXPECT_EQ(round_trip(Generate{request}), Generate{request});
-  const Count count{RequestId{3}, Prompt{{}, {1, 2, 3}}, true};
+  Count count{RequestId{3}, {}, true};
+  count.prompt.tokens = {1, 2, 3};
   EXPECT_EQ(round_trip(count), count);
   EXPECT_EQ(round_trip(Cancel{RequestId{4}}), Cancel{RequestId{4}});
   EXPECT_EQ(round_trip(Pause{RequestId{5}}), Pause{RequestId{5}});
@@ -47,17 +48,54 @@ TEST(Frames, CommandsComeBackAsTheyWere) {
   round_trip(Shutdown{});
 }
 
+TEST(Frames, BlocksToolsAndSettingsComeBackAsTheyWere) {
+  Generate generate;
+  GenerateRequest& request = generate.request;
+  request.id = RequestId{1};
+  request.opening = "<think>\n";
+  Prompt& prompt = request.prompt;
+  prompt.messages = {
+      {Role::user, std::vector<Block>{{TextContent{"a"}, true}, {TextContent{""}}}},
+      {Role::assistant, std::vector<Block>{{ThinkingContent{"hm", "sig"}}, {ThinkingContent{"", ""}}, {ToolUseContent{"toolu_1", "Read", R"({"b":1,"a":"\n"})"}}}},
+      {Role::user, std::vector<Block>{{ToolResultContent{"toolu_1", "42", true, {"Other"}}}, {ToolResultContent{"toolu_2", "", false, {}}, true}}},
+      {Role::assistant, std::vector<Block>{}},
+  };
+  prompt.tools = {{"Read", "Reads", R"({"type":"object"})", true, false}, {"Other", "", "{}", false, true}};
+  prompt.tool_choice = {ToolChoice::Kind::tool, "Read", true};
+  prompt.thinking = {ThinkingSettings::Kind::adaptive, 1024, "high"};
+  prompt.json_schema = R"({"type":"array"})";
+  EXPECT_EQ(round_trip(generate), generate);
+  for (const auto kind : {ToolChoice::Kind::any, ToolChoice::Kind::none}) {
+    prompt.tool_choice = {kind, "", false};
+    EXPECT_EQ(round_trip(generate), generate);
+  }
+  for (const auto kind : {ThinkingSettings::Kind::off, ThinkingSettings::Kind::on}) {
+    prompt.thinking = {kind, std::nullopt, ""};
+    EXPECT_EQ(round_trip(generate), generate);
+  }
+}
+
 TEST(Frames, ReportsComeBackAsTheyWere) {
-  const Hello hello{1, "0.1.0", "0.7.0"};
+  const Hello hello{2, "0.1.0", "0.7.0"};
   EXPECT_EQ(report_round_trip(hello), hello);
   const Ready ready{{"demo", "phi3", 12, 34, 56, 78}, 2, 4096, 99, "CPU", "model"};
   EXPECT_EQ(report_round_trip(ready), ready);
-  const Counted counted{RequestId{2}, 2, {5, 6}};
+  const Counted counted{RequestId{2}, 2, {5, 6}, "<think>"};
   EXPECT_EQ(report_round_trip(counted), counted);
   EXPECT_EQ(event_round_trip(Started{5, 2}), (Started{5, 2}));
   EXPECT_EQ(event_round_trip(Prefilled{5, 20}), (Prefilled{5, 20}));
   const Text text{"h\xC3\xA9", {1, 2}, 123456789012345};
   EXPECT_EQ(event_round_trip(text), text);
+  const Thinking thinking{"hm", {1, 2}, 3};
+  EXPECT_EQ(event_round_trip(thinking), thinking);
+  const ToolCallBegun begun{"toolu_1", "Read", {1}, 2};
+  EXPECT_EQ(event_round_trip(begun), begun);
+  const ToolInput input{"{\"a", {3}, 4};
+  EXPECT_EQ(event_round_trip(input), input);
+  const ToolCallEnded ended{{5}, 6};
+  EXPECT_EQ(event_round_trip(ended), ended);
+  const Finished with_call{FinishReason::tool_use, "", {1, 1, 1}, {}, 0, 0};
+  EXPECT_EQ(event_round_trip(with_call), with_call);
   const Finished finished{FinishReason::stop_sequence, "END", {10, 4, 3}, {7}, 100, 200};
   EXPECT_EQ(event_round_trip(finished), finished);
   const Failed failed = event_round_trip(Failed{{ErrorCode::overloaded, "no room"}});
@@ -91,13 +129,23 @@ TEST(Frames, ABadCommandNamesItsField) {
       {R"({"cmd":"generate","id":1,"max_tokens":4,"messages":[{"role":"user","content":7}]})", "messages.0"},
       {R"({"cmd":"generate","id":1,"max_tokens":4,"messages":[{"role":"robot","content":""}]})", "messages.0.role"},
       {R"({"cmd":"generate","id":1,"messages":[{"role":"user","content":""}]})", "max_tokens"},
-      {R"({"cmd":"generate","id":1,"max_tokens":0,"tokens":[1]})", "max_tokens"},
+      {R"({"cmd":"generate","id":1,"max_tokens":-1,"tokens":[1]})", "max_tokens"},
       {R"({"cmd":"generate","id":1,"max_tokens":99999999999,"tokens":[1]})", "max_tokens"},
       {R"({"cmd":"generate","id":1,"max_tokens":4,"tokens":["a"]})", "tokens"},
       {R"({"cmd":"generate","id":1,"max_tokens":4,"tokens":[1],"temperature":"hot"})", "temperature"},
       {R"({"cmd":"generate","id":1,"max_tokens":4,"tokens":[1],"stop_sequences":[""]})", "stop_sequences"},
       {R"({"cmd":"generate","id":1,"max_tokens":4,"tokens":[1],"seed":-3})", "seed"},
       {R"({"cmd":"count","id":1,"tokens":[1],"wants_tokens":1})", "wants_tokens"},
+      {R"({"cmd":"count","id":1,"messages":[{"role":"user","content":[7]}]})", "messages.0.content.0"},
+      {R"({"cmd":"count","id":1,"messages":[{"role":"user","content":[{"type":"hologram"}]}]})", "messages.0.content.0"},
+      {R"({"cmd":"count","id":1,"messages":[{"role":"user","content":[{"type":"tool_use","id":"a"}]}]})", "messages.0.content.0"},
+      {R"({"cmd":"count","id":1,"messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"a","tool_references":[1]}]}]})", "messages.0.content.0"},
+      {R"({"cmd":"count","id":1,"tokens":[1],"tools":{}})", "tools"},
+      {R"({"cmd":"count","id":1,"tokens":[1],"tools":[1]})", "tools.0"},
+      {R"({"cmd":"count","id":1,"tokens":[1],"tools":[{"name":"a"}]})", "tools.0"},
+      {R"({"cmd":"count","id":1,"tokens":[1],"tool_choice":"some"})", "tool_choice"},
+      {R"({"cmd":"count","id":1,"tokens":[1],"thinking":"maybe"})", "thinking"},
+      {R"({"cmd":"generate","id":1,"max_tokens":4,"tokens":[1],"opening":1})", "opening"},
   };
   for (const auto& [line, field] : cases) {
     const Result<Command> command = parse_command(line);

@@ -128,6 +128,8 @@ void StepLoop::prefill_step() {
   sequence.position = end;
   if (sequence.prefilling()) {
     port_.send(wire::Event{sequence.request.id, Prefilled{end, sequence.prompt_tokens()}});
+  } else if (sequence.request.max_tokens == 0) {
+    finish(sequence, FinishReason::max_tokens);  // Only the prompt was to be read.
   } else {
     sample_and_report(sequence, rows_.size() - 1);
   }

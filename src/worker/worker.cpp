@@ -49,7 +49,7 @@ class WireThread {
   void handle(wire::Count& count) {
     auto tokens = tokens_of(count.prompt);
     if (!tokens) return port_.send(wire::Event{count.id, Failed{std::move(tokens).error()}});
-    wire::Counted counted{count.id, static_cast<std::int32_t>(tokens->size()), {}};
+    wire::Counted counted{count.id, static_cast<std::int32_t>(tokens->size()), {}, {}};
     if (count.wants_tokens) counted.tokens = *std::move(tokens);
     port_.send(counted);
   }

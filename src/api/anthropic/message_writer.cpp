@@ -28,6 +28,7 @@ const char* stop_reason_of(FinishReason reason) {
     case FinishReason::end_turn: return "end_turn";
     case FinishReason::max_tokens: return "max_tokens";
     case FinishReason::stop_sequence: return "stop_sequence";
+    case FinishReason::tool_use: return "tool_use";
     case FinishReason::model_context_window_exceeded: return "model_context_window_exceeded";
     case FinishReason::cancelled: return "end_turn";  // Nobody is left to read it.
   }

@@ -100,7 +100,7 @@ Result<std::vector<Message>> read_messages(const Json& body) {
     if (text->empty() && role == Role::user) return wrong(at + ".content", "must not be empty");
     last = role;
     // The first system block and one in the first message are not the same turn.
-    if (!messages.empty() && messages.back().role == role && i > 0) messages.back().text += "\n\n" + *text;
+    if (!messages.empty() && messages.back().role == role && i > 0) messages.back() = {role, messages.back().text() + "\n\n" + *text};
     else messages.push_back({role, *std::move(text)});
   }
   if (last == Role::assistant) {

@@ -19,7 +19,7 @@ std::string content(std::string_view blocks) { return talk(fmt::format(R"([{{"ro
 
 std::string texts(const MessagesRequest& request) {
   std::string line;
-  for (const Message& message : request.prompt.messages) line += "SUA"[static_cast<int>(message.role)] + (":" + message.text) + "|";
+  for (const Message& message : request.prompt.messages) line += "SUA"[static_cast<int>(message.role)] + (":" + message.text()) + "|";
   return line;
 }
 
