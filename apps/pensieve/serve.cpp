@@ -126,6 +126,9 @@ int serve(const Settings& settings, const std::string& own_path) {
   supervision.worker_argv = {worker, "--model", model, "--slots", settings.text("slots"), "--context", settings.text("context"),
                              "--threads", settings.text("threads"), "--gpu-layers", settings.text("gpu-layers"), "--log-level", settings.text("log-level")};
   if (const std::string& chat = settings.text("chat-template"); !chat.empty()) supervision.worker_argv.insert(supervision.worker_argv.end(), {"--chat-template", chat});
+  supervision.stall_timeout = std::chrono::seconds(settings.integer("stall-timeout"));
+  supervision.restarts.deaths_max = static_cast<std::size_t>(settings.integer("deaths-max"));
+  supervision.restarts.window = std::chrono::seconds(settings.integer("deaths-window"));
   Supervisor supervisor(io, std::move(supervision), metrics);
   WaitingLine line(io.get_executor(), static_cast<std::size_t>(settings.integer("slots")), static_cast<std::size_t>(settings.integer("queue")));
   ApiOptions api_options;

@@ -228,6 +228,13 @@ awaitable<void> Api::messages(http::Exchange& exchange) {
     co_return;
   }
   run.generate = run.generate_request(std::move(counted->tokens), room - counted->input_tokens);
+  if (const Result<void> may = supervisor_.may_run(run.generate); !may) {
+    metrics_.requests("error").Increment();
+    http::Reply reply = error_reply(may.error(), request.id);
+    reply.headers.emplace_back("x-should-retry", "false");
+    co_await exchange.reply(std::move(reply));
+    co_return;
+  }
   metrics_.prompt_tokens.Increment(counted->input_tokens);
   if (run.request.stream) co_await stream_answer(exchange, run);
   else co_await whole_answer(exchange, run);
@@ -397,7 +404,10 @@ http::Reply Api::health(const http::Request&) const {
                       {{"pid", worker.pid < 0 ? Json() : Json(worker.pid)},
                        {"state", name_of(worker.state)},
                        {"load_progress", worker.load_progress},
-                       {"restarts", worker.restarts}}}},
+                       {"restarts", worker.restarts},
+                       {"degraded", supervisor_.degraded()},
+                       {"recent_deaths", supervisor_.recent_deaths()},
+                       {"last_death", worker.last_death.empty() ? Json() : Json(worker.last_death)}}}},
                     ready ? 200 : 503);
 }
 

@@ -4,7 +4,7 @@
 //
 //   Owns     weights, KV cache, compute buffers.
 //   Threads  step(), logits(), forget() and make_sampler() belong to the engine
-//            thread. vocabulary() and facts() may be read from any.
+//            thread. vocabulary(), facts() and pulse() may be read from any.
 //   Units    positions in tokens from 0; logits one float for each vocabulary entry.
 //   Errors   after a failed step() the KV cache of the sequences in it is in doubt:
 //            forget() them. `internal` with "poisoned" in it: the process must end.
@@ -81,6 +81,8 @@ class Engine {
   virtual std::span<const float> logits(std::size_t row) const = 0;  // Of a row of the last step that wanted them.
   virtual void forget(SequenceId sequence, std::int32_t from_position) = 0;  // Drops [from_position, end).
   virtual std::unique_ptr<Sampler> make_sampler(const Sampling& sampling) = 0;
+  // Counts parts of steps, so that a long step is told from a hung one. 0: the engine does not tell.
+  virtual std::uint64_t pulse() const { return 0; }
 };
 
 struct EngineOptions {

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <thread>
@@ -174,7 +175,16 @@ class LlamaEngine final : public Engine {
         context_(std::move(context)),
         facts_(std::move(facts)),
         vocabulary_(llama_model_get_vocab(model_.get())),
-        batch_(llama_batch_init(kStepRowsMax, 0, 1)) {}
+        batch_(llama_batch_init(kStepRowsMax, 0, 1)) {
+    // Processors call it for every node of the graph; false means: go on.
+    llama_set_abort_callback(
+        context_.get(),
+        [](void* pulse) {
+          static_cast<std::atomic<std::uint64_t>*>(pulse)->fetch_add(1, std::memory_order_relaxed);
+          return false;
+        },
+        &pulse_);
+  }
   ~LlamaEngine() override { llama_batch_free(batch_); }
   LlamaEngine(const LlamaEngine&) = delete;
   LlamaEngine& operator=(const LlamaEngine&) = delete;
@@ -213,12 +223,15 @@ class LlamaEngine final : public Engine {
     return std::make_unique<LlamaSampler>(sampling, vocabulary_.size());
   }
 
+  std::uint64_t pulse() const override { return pulse_.load(std::memory_order_relaxed); }
+
  private:
   ModelHandle model_;
   ContextHandle context_;
   EngineFacts facts_;
   LlamaVocabulary vocabulary_;
   llama_batch batch_;
+  std::atomic<std::uint64_t> pulse_ = 0;
 };
 
 Sampling recommended_sampling(const llama_model* model) {

@@ -21,6 +21,10 @@ prometheus::Family<prometheus::Counter>& request_family(prometheus::Registry& re
   return prometheus::BuildCounter().Name("llm_requests_total").Help("Requests to generate that have ended, by outcome").Register(registry);
 }
 
+prometheus::Family<prometheus::Counter>& restart_family(prometheus::Registry& registry) {
+  return prometheus::BuildCounter().Name("pensieve_worker_restarts_total").Help("Times the model process was started again, by cause").Register(registry);
+}
+
 }  // namespace
 
 Metrics::Metrics() : Metrics(std::make_shared<prometheus::Registry>()) {}
@@ -28,7 +32,6 @@ Metrics::Metrics() : Metrics(std::make_shared<prometheus::Registry>()) {}
 Metrics::Metrics(std::shared_ptr<prometheus::Registry> r)
     : prompt_tokens(counter(*r, "llm_prompt_tokens_total", "Prompt tokens read")),
       output_tokens(counter(*r, "llm_output_tokens_total", "Tokens generated")),
-      worker_restarts(counter(*r, "pensieve_worker_restarts_total", "Times the model process was started again")),
       running(gauge(*r, "llm_requests_running", "Requests that hold a slot")),
       waiting(gauge(*r, "llm_requests_waiting", "Requests in the waiting line")),
       server_pss_bytes(gauge(*r, "pensieve_memory_pss_bytes", "Proportional set size", {{"process", "server"}})),
@@ -41,9 +44,11 @@ Metrics::Metrics(std::shared_ptr<prometheus::Registry> r)
                                 {0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.1, 1})),
       registry_(std::move(r)) {
   for (const char* outcome : {"complete", "error", "overloaded", "invalid", "cancelled"}) requests(outcome);
+  for (const char* cause : {"exit", "signal", "stall", "garbage", "fatal"}) worker_restarts(cause);
 }
 
 prometheus::Counter& Metrics::requests(const std::string& outcome) { return request_family(*registry_).Add({{"outcome", outcome}}); }
+prometheus::Counter& Metrics::worker_restarts(const std::string& cause) { return restart_family(*registry_).Add({{"cause", cause}}); }
 
 std::string Metrics::text() const { return prometheus::TextSerializer().Serialize(registry_->Collect()); }
 

@@ -21,9 +21,10 @@ class Metrics {
 
   // Ends of requests, by outcome: complete, error, overloaded, invalid, cancelled.
   prometheus::Counter& requests(const std::string& outcome);
+  // Workers started again, by what ended the one before: exit, signal, stall, garbage, fatal.
+  prometheus::Counter& worker_restarts(const std::string& cause);
   prometheus::Counter& prompt_tokens;
   prometheus::Counter& output_tokens;
-  prometheus::Counter& worker_restarts;
   prometheus::Gauge& running;
   prometheus::Gauge& waiting;
   prometheus::Gauge& server_pss_bytes;

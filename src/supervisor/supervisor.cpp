@@ -24,10 +24,27 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr int kDeathsBeforeReadyMax = 3;
 constexpr std::size_t kLogLinesKept = 20;
 constexpr auto kStopPatience = 2s;
 constexpr const char* kStopping = "the server is stopping";
+constexpr auto kPollMax = 1000ms;  // Between two looks at the worker's counters.
+constexpr const char* kSuspect =
+    "this request was running at two deaths of the model process, and did not come further the second time; it is not run again";
+
+// FNV-1a over what is asked. A client that sends the same again gets the same key.
+RequestKey key_of(const GenerateRequest& request) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  const auto mix = [&hash](std::uint64_t value) {
+    for (int shift = 0; shift < 64; shift += 8) hash = (hash ^ ((value >> shift) & 0xffu)) * 0x100000001b3u;
+  };
+  for (const TokenId token : request.prompt.tokens) mix(static_cast<std::uint64_t>(token));
+  for (const Message& message : request.prompt.messages) {
+    for (const char c : message.text()) mix(static_cast<unsigned char>(c));
+  }
+  return RequestKey{hash};
+}
+
+bool is_last(const StreamEvent& event) { return std::holds_alternative<Finished>(event) || std::holds_alternative<Failed>(event); }
 
 awaitable<void> sleep_for(asio::io_context& io, std::chrono::milliseconds span) {
   asio::steady_timer timer(io, span);
@@ -50,64 +67,91 @@ const char* name_of(WorkerState state) {
 }
 
 struct Supervisor::Link {
-  Link(asio::io_context& io, ChildProcess spawned)
-      : child(std::move(spawned)), in(io, child.release_stdin()), out(io, child.release_stdout()), err(io, child.release_stderr()), wake(io) {}
+  Link(asio::io_context& io, ChildProcess spawned, std::chrono::milliseconds patience)
+      : child(std::move(spawned)),
+        in(io, child.release_stdin()),
+        out(io, child.release_stdout()),
+        err(io, child.release_stderr()),
+        wake(io),
+        watchdog(patience, SteadyClock::now()) {}
 
   ChildProcess child;
   asio::posix::stream_descriptor in, out, err;
   asio::steady_timer wake;  // Cancelled when there is something to write.
   std::deque<std::string> outgoing;
+  Watchdog watchdog;
+  bool health_asked = false;  // And not answered yet.
+  bool stalled = false;
+  bool garbage = false;  // It said something that is no report.
   bool ended = false;
+  std::optional<Error> fatal;  // Its last word.
 };
 
 Supervisor::Supervisor(asio::io_context& io, SupervisorOptions options, Metrics& metrics)
-    : io_(io), options_(std::move(options)), metrics_(metrics), changed_(io, TimePoint::max()) {}
+    : io_(io), options_(std::move(options)), metrics_(metrics), changed_(io, TimePoint::max()), policy_(options_.restarts) {}
 
 Supervisor::~Supervisor() = default;
 
 void Supervisor::start() { asio::co_spawn(io_, run(), asio::detached); }
 
 awaitable<void> Supervisor::run() {
-  auto backoff = 100ms;
   while (!stopping_) {
-    fatal_.clear();
     log_lines_.clear();
     auto spawned = ChildProcess::spawn(options_.worker_argv);
     if (!spawned) {
       set_state(WorkerState::failed, fmt::format("the worker could not be started: {}", spawned.error().message));
       co_return;
     }
-    link_ = std::make_shared<Link>(io_, *std::move(spawned));
+    link_ = std::make_shared<Link>(io_, *std::move(spawned), options_.stall_timeout);
     status_.pid = link_->child.pid();
     set_state(WorkerState::starting);
     asio::co_spawn(io_, write_commands(link_), asio::detached);
     asio::co_spawn(io_, read_log(link_), asio::detached);
+    asio::co_spawn(io_, watch(link_), asio::detached);
     co_await read_reports(link_);
-
-    const bool was_ready = status_.state == WorkerState::ready;
-    const std::string how = co_await wait_for_end(link_);
+    const End end = co_await wait_for_end(link_);
     link_.reset();
     status_.pid = -1;
     if (stopping_) break;
 
-    const std::string why = fatal_.empty() ? fmt::format("the model process ended ({})", how) : fatal_;
-    deaths_before_ready_ = was_ready ? 0 : deaths_before_ready_ + 1;
-    if (!fatal_.empty() || deaths_before_ready_ >= kDeathsBeforeReadyMax) {
-      const std::string lines = last_log_lines();
-      set_state(WorkerState::failed, fatal_.empty() && !lines.empty() ? fmt::format("{}; its last lines:\n{}", why, lines) : why);
-      fail_open({ErrorCode::unavailable, status_.problem});
+    const RestartPolicy::Verdict verdict = account_for(end);
+    settle_open(end);
+    if (!verdict.restart) {
       log::error("the worker does not come up: {}", status_.problem);
       co_return;
     }
-    log::warn("{}; starting it again", why);
-    set_state(WorkerState::backoff, why);
-    fail_open({ErrorCode::internal, why + " while it worked on this request; it is being started again"});
-    backoff = was_ready ? 100ms : std::min<std::chrono::milliseconds>(backoff * 2, 5000ms);
-    co_await sleep_for(io_, backoff);
+    log::warn("{}; starting it again{}", end.why, verdict.degraded ? ", degraded: it died often of late" : "");
+    if (verdict.pause > 0ms) co_await sleep_for(io_, verdict.pause);
     ++status_.restarts;
-    metrics_.worker_restarts.Increment();
+    metrics_.worker_restarts(end.cause).Increment();
   }
   set_state(WorkerState::stopped, kStopping);
+}
+
+// Decides what follows, and says so in status().
+RestartPolicy::Verdict Supervisor::account_for(const End& end) {
+  const TimePoint now = SteadyClock::now();
+  std::vector<RestartPolicy::Running> running;
+  for (const auto& [id, open] : open_) running.push_back({open.key, open.position});
+  RestartPolicy::Verdict verdict = policy_.on_death(now, running);
+  status_.last_death = end.why;
+  if (end.hopeless) verdict.restart = false;
+  std::string problem = end.why;
+  if (!verdict.restart && !end.hopeless) {
+    problem += fmt::format("; that was death {} within {} s, so it is not started again", policy_.deaths(now),
+                           std::chrono::duration_cast<std::chrono::seconds>(options_.restarts.window).count());
+  }
+  const std::string lines = last_log_lines();
+  if (!verdict.restart && !lines.empty() && end.cause != "fatal") problem += "; its last lines:\n" + lines;
+  set_state(verdict.restart ? WorkerState::backoff : WorkerState::failed, std::move(problem));
+  return verdict;
+}
+
+// What becomes of the requests that a dead worker had. Called once for each death,
+// after account_for(): state and policy already know of it.
+void Supervisor::settle_open(const End& end) {
+  if (status_.state == WorkerState::failed) return fail_open({ErrorCode::unavailable, status_.problem});
+  fail_open({ErrorCode::internal, end.why + " while it worked on this request; it is being started again"});
 }
 
 awaitable<void> Supervisor::read_reports(std::shared_ptr<Link> link) {
@@ -121,7 +165,7 @@ awaitable<void> Supervisor::read_reports(std::shared_ptr<Link> link) {
     buffer.erase(0, length);
     if (!report) {
       // A worker that says nonsense cannot be trusted with answers.
-      fatal_.clear();
+      link->garbage = true;
       log::error("a line from the worker was not understood: {}", report.error().message);
       co_return;
     }
@@ -163,33 +207,79 @@ awaitable<void> Supervisor::write_commands(std::shared_ptr<Link> link) {
   }
 }
 
-// Its output ended. It has a moment to exit by itself, then it must.
-awaitable<std::string> Supervisor::wait_for_end(std::shared_ptr<Link> link) {
+// Looks at its counters; ends it when it hangs: asks, waits 2 s, insists.
+awaitable<void> Supervisor::watch(std::shared_ptr<Link> link) {
+  const auto tick = std::clamp<std::chrono::milliseconds>(options_.stall_timeout / 5, 10ms, kPollMax);
+  while (!link->ended && !link->watchdog.stalled(work_is_due(), SteadyClock::now())) {
+    if (work_is_due() && status_.state == WorkerState::ready && !std::exchange(link->health_asked, true)) send(wire::Health{});
+    co_await sleep_for(io_, tick);
+  }
+  if (link->ended) co_return;
+  link->stalled = true;
+  log::error("the worker finished no step within {} ms while work was due (--stall-timeout); ending it", options_.stall_timeout.count());
+  link->child.send_signal(SIGTERM);
+  const TimePoint patience = SteadyClock::now() + kStopPatience;
+  while (!link->ended && SteadyClock::now() < patience) co_await sleep_for(io_, 10ms);
+  if (!link->ended) link->child.send_signal(SIGKILL);
+}
+
+bool Supervisor::work_is_due() const {
+  if (status_.state == WorkerState::starting || status_.state == WorkerState::loading) return true;
+  return !counts_.empty() || std::ranges::any_of(open_, [](const auto& entry) { return !entry.second.paused; });
+}
+
+// Its output ended, or is not to be read on. It has a moment to exit by itself, then it must.
+awaitable<Supervisor::End> Supervisor::wait_for_end(std::shared_ptr<Link> link) {
+  const bool was_ready = status_.state == WorkerState::ready;
   const TimePoint patience = SteadyClock::now() + 500ms;
   bool killed = false;
-  while (true) {
-    if (auto how = link->child.reap()) {
-      co_await sleep_for(io_, 10ms);  // The last log lines are on their way.
-      link->ended = true;
-      link->wake.cancel();
-      boost::system::error_code ignored;
-      link->in.close(ignored);
-      link->err.close(ignored);
-      co_return *how;
-    }
+  std::optional<std::string> how;
+  while (!(how = link->child.reap())) {
     if (!killed && SteadyClock::now() > patience) {
       link->child.send_signal(SIGKILL);
       killed = true;
     }
     co_await sleep_for(io_, 2ms);
   }
+  co_await sleep_for(io_, 10ms);  // The last log lines are on their way.
+  link->ended = true;
+  link->wake.cancel();
+  boost::system::error_code ignored;
+  link->in.close(ignored);
+  link->err.close(ignored);
+
+  End end;
+  if (link->stalled) {
+    end.cause = "stall";
+    end.why = fmt::format("the model process hung (no step finished within {} ms) and was ended", options_.stall_timeout.count());
+  } else if (link->fatal) {
+    end.cause = "fatal";
+    end.why = link->fatal->message;
+    // Room may be there the next time; a file that cannot be loaded stays one.
+    end.hopeless = !was_ready && link->fatal->code != ErrorCode::overloaded;
+  } else if (link->garbage) {
+    end.cause = "garbage";
+    end.why = "the model process said something that is no report and was ended";
+  } else {
+    end.cause = how->starts_with("signal") ? "signal" : "exit";
+    end.why = fmt::format("the model process ended ({})", killed ? "its output was closed, then " + *how : *how);
+  }
+  co_return end;
 }
 
 void Supervisor::handle(wire::Report report) {
+  const TimePoint now = SteadyClock::now();
+  if (auto* health = std::get_if<wire::HealthReport>(&report)) {
+    link_->health_asked = false;
+    link_->watchdog.counted(health->steps, health->pulse, now);
+    return;
+  }
+  link_->watchdog.progressed(now);
   if (auto* hello = std::get_if<wire::Hello>(&report)) {
     status_.engine_version = hello->engine_version;
     if (hello->protocol != wire::kProtocolVersion) {
-      fatal_ = fmt::format("the worker speaks protocol {}, this server {}; both must be of the same release", hello->protocol, wire::kProtocolVersion);
+      link_->fatal = Error{ErrorCode::internal, fmt::format("the worker speaks protocol {}, this server {}; both must be of the same release",
+                                                            hello->protocol, wire::kProtocolVersion)};
       link_->child.send_signal(SIGTERM);
       return;
     }
@@ -201,28 +291,45 @@ void Supervisor::handle(wire::Report report) {
     status_.load_progress = 1;
     set_state(WorkerState::ready);
   } else if (auto* fatal = std::get_if<wire::Fatal>(&report)) {
-    fatal_ = std::move(fatal->error.message);
+    link_->fatal = std::move(fatal->error);
   } else if (auto* counted = std::get_if<wire::Counted>(&report)) {
     if (const auto pending = counts_.find(counted->id); pending != counts_.end()) {
       pending->second->answer.emplace(std::move(*counted));
       pending->second->wake.cancel();
     }
   } else if (auto* event = std::get_if<wire::Event>(&report)) {
-    if (const auto pending = counts_.find(event->id); pending != counts_.end()) {
-      if (auto* failed = std::get_if<Failed>(&event->event)) pending->second->answer.emplace(std::move(failed->error));
-      pending->second->wake.cancel();
-      return;
-    }
-    const auto sink = sinks_.find(event->id);
-    if (sink == sinks_.end()) return;  // Released before.
-    EventSink* to = sink->second;
-    if (std::holds_alternative<Finished>(event->event) || std::holds_alternative<Failed>(event->event)) sinks_.erase(sink);
-    to->on_event(std::move(event->event));
+    handle_event(std::move(*event));
   }
 }
 
+void Supervisor::handle_event(wire::Event event) {
+  if (const auto pending = counts_.find(event.id); pending != counts_.end()) {
+    if (auto* failed = std::get_if<Failed>(&event.event)) pending->second->answer.emplace(std::move(failed->error));
+    pending->second->wake.cancel();
+    return;
+  }
+  const auto found = open_.find(event.id);
+  if (found == open_.end()) return;  // Released before.
+  EventSink* to = found->second.sink;
+  note_progress(found->second, event.event);
+  if (is_last(event.event)) open_.erase(found);
+  to->on_event(std::move(event.event));
+}
+
+void Supervisor::note_progress(Open& open, const StreamEvent& event) {
+  if (const auto* prefilled = std::get_if<Prefilled>(&event)) open.position = std::max<std::int64_t>(open.position, prefilled->done_tokens);
+  std::visit(
+      [&](const auto& said) {
+        if constexpr (requires { said.tokens; }) {
+          open.position += std::ssize(said.tokens);
+          policy_.on_work();
+        }
+      },
+      event);
+}
+
 void Supervisor::fail_open(const Error& error) {
-  for (auto& [id, sink] : std::exchange(sinks_, {})) sink->on_event(Failed{error});
+  for (auto& [id, open] : std::exchange(open_, {})) open.sink->on_event(Failed{error});
   for (auto& [id, pending] : counts_) {
     pending->answer.emplace(error);
     pending->wake.cancel();
@@ -279,21 +386,37 @@ awaitable<Result<wire::Counted>> Supervisor::count(Prompt prompt, bool wants_tok
   co_return *std::move(pending->answer);
 }
 
+Result<void> Supervisor::may_run(const GenerateRequest& request) const {
+  if (policy_.is_suspect(key_of(request), SteadyClock::now())) return Error{ErrorCode::internal, kSuspect};
+  return {};
+}
+
 void Supervisor::generate(GenerateRequest request, EventSink& sink) {
   if (stopping_ || status_.state != WorkerState::ready) {
     sink.on_event(Failed{{ErrorCode::unavailable, stopping_ ? kStopping : status_.problem.empty() ? "the model is not loaded" : status_.problem}});
     return;
   }
-  sinks_[request.id] = &sink;
+  if (const Result<void> may = may_run(request); !may) {
+    sink.on_event(Failed{may.error()});
+    return;
+  }
+  open_[request.id] = {&sink, key_of(request), 0, false};
   send(wire::Generate{std::move(request)});
 }
 
 void Supervisor::release(RequestId id) {
-  if (sinks_.erase(id) > 0) send(wire::Cancel{id});
+  if (open_.erase(id) > 0) send(wire::Cancel{id});
 }
 
-void Supervisor::pause(RequestId id) { send(wire::Pause{id}); }
-void Supervisor::resume(RequestId id) { send(wire::Resume{id}); }
+void Supervisor::pause(RequestId id) {
+  if (const auto found = open_.find(id); found != open_.end()) found->second.paused = true;
+  send(wire::Pause{id});
+}
+
+void Supervisor::resume(RequestId id) {
+  if (const auto found = open_.find(id); found != open_.end()) found->second.paused = false;
+  send(wire::Resume{id});
+}
 
 awaitable<void> Supervisor::stop() {
   stopping_ = true;

@@ -5,9 +5,9 @@
 //            the sinks.
 //   Threads  the I/O thread.
 //   Errors   every request given to generate() gets exactly one Finished or
-//            Failed, also when the worker dies. A worker that dies three times
-//            before it is ready, or says that it cannot load its model, is not
-//            started again; status() then says why.
+//            Failed, also when the worker dies or hangs (Watchdog). What follows
+//            a death is RestartPolicy's to say. A worker that says that it cannot
+//            load its model is not started again; status() then says why.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -25,6 +25,8 @@
 #include "core/stream_event.h"
 #include "metrics/metrics.h"
 #include "platform/child_process.h"
+#include "supervisor/restart_policy.h"
+#include "supervisor/watchdog.h"
 #include "wire/frames.h"
 
 namespace pensieve {
@@ -32,6 +34,8 @@ namespace pensieve {
 struct SupervisorOptions {
   std::vector<std::string> worker_argv;
   std::chrono::seconds ready_wait_max{120};  // How long a request waits for a worker that is loading.
+  std::chrono::milliseconds stall_timeout{60000};  // No step finished for so long while work is due: it hangs.
+  RestartOptions restarts;
 };
 
 enum class WorkerState { starting, loading, ready, backoff, failed, stopped };
@@ -42,6 +46,7 @@ struct WorkerStatus {
   pid_t pid = -1;
   double load_progress = 0;
   std::uint64_t restarts = 0;
+  std::string last_death;   // In words; empty: none yet.
   std::string engine_version;
   std::optional<wire::Ready> ready;  // Of the worker that runs, or of the last that did.
   std::string problem;               // Why it is not ready, for a human; empty when there is none.
@@ -56,12 +61,16 @@ class Supervisor {
   boost::asio::awaitable<void> stop();  // Ends the worker: asks, then insists.
 
   const WorkerStatus& status() const { return status_; }
+  std::size_t recent_deaths() const { return policy_.deaths(SteadyClock::now()); }  // Within the window of RestartOptions.
+  bool degraded() const { return policy_.degraded(SteadyClock::now()); }  // It died often of late.
   RequestId new_id() { return RequestId{++last_id_}; }
 
   boost::asio::awaitable<Result<void>> until_ready();
   // Renders and tokenises, with the ids.
   boost::asio::awaitable<Result<wire::Counted>> count(Prompt prompt, bool wants_tokens);
 
+  // Says no to a request that ended two workers; ask before anything is promised.
+  Result<void> may_run(const GenerateRequest& request) const;
   // `sink` must live until its last event or until release().
   void generate(GenerateRequest request, EventSink& sink);
   void release(RequestId id);  // The sink goes away: cancels what still runs, and forgets it.
@@ -76,12 +85,30 @@ class Supervisor {
     std::optional<Result<wire::Counted>> answer;
   };
 
+  struct Open {  // A request that the worker has.
+    EventSink* sink = nullptr;
+    RequestKey key{};
+    std::int64_t position = 0;  // Tokens read and said.
+    bool paused = false;
+  };
+  struct End {  // Of a worker.
+    std::string cause;  // As in the metric: exit, signal, stall, garbage, fatal.
+    std::string why;    // For a human.
+    bool hopeless = false;  // Another would end in the same way.
+  };
+
   boost::asio::awaitable<void> run();
   boost::asio::awaitable<void> read_reports(std::shared_ptr<Link> link);
   boost::asio::awaitable<void> read_log(std::shared_ptr<Link> link);
   boost::asio::awaitable<void> write_commands(std::shared_ptr<Link> link);
-  boost::asio::awaitable<std::string> wait_for_end(std::shared_ptr<Link> link);
+  boost::asio::awaitable<void> watch(std::shared_ptr<Link> link);
+  boost::asio::awaitable<End> wait_for_end(std::shared_ptr<Link> link);
   void handle(wire::Report report);
+  void handle_event(wire::Event event);
+  void note_progress(Open& open, const StreamEvent& event);
+  bool work_is_due() const;
+  RestartPolicy::Verdict account_for(const End& end);
+  void settle_open(const End& end);
   void fail_open(const Error& error);
   void set_state(WorkerState state, std::string problem = {});
   void send(const wire::Command& command);
@@ -93,11 +120,10 @@ class Supervisor {
   WorkerStatus status_;
   boost::asio::steady_timer changed_;  // Never expires; cancelled at each change of state.
   std::shared_ptr<Link> link_;
-  std::map<RequestId, EventSink*> sinks_;
+  std::map<RequestId, Open> open_;
   std::map<RequestId, std::shared_ptr<PendingCount>> counts_;
   std::deque<std::string> log_lines_;
-  std::string fatal_;
-  int deaths_before_ready_ = 0;
+  RestartPolicy policy_;
   bool stopping_ = false;
   std::uint64_t last_id_ = 0;
 };

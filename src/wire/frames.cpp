@@ -619,7 +619,7 @@ std::string encode(const Report& report) {
                        event.event);
           },
           [&](const HealthReport& health) {
-            object = {{"event", "health"}, {"state", health.state}, {"running", health.running}, {"waiting", health.waiting}, {"steps", health.steps}};
+            object = {{"event", "health"}, {"state", health.state}, {"running", health.running}, {"waiting", health.waiting}, {"steps", health.steps}, {"pulse", health.pulse}};
           },
           [&](const Fatal& fatal) {
             object = json_of(fatal.error);
@@ -668,7 +668,8 @@ Result<Report> parse_report(std::string_view line) {
     report = Event{id, Failed{read_error(reader)}};
   } else if (name == "health") {
     report = HealthReport{reader.text("state"), reader.integer<std::int32_t>("running").value_or(0),
-                          reader.integer<std::int32_t>("waiting").value_or(0), reader.integer<std::uint64_t>("steps").value_or(0)};
+                          reader.integer<std::int32_t>("waiting").value_or(0), reader.integer<std::uint64_t>("steps").value_or(0),
+                          reader.integer<std::uint64_t>("pulse").value_or(0)};
   } else if (name == "fatal") {
     report = Fatal{read_error(reader)};
   } else {

@@ -106,6 +106,7 @@ struct HealthReport {
   std::int32_t running = 0;
   std::int32_t waiting = 0;
   std::uint64_t steps = 0;  // Engine steps finished since the start; grows while work is due.
+  std::uint64_t pulse = 0;  // Parts of steps finished, where the engine tells; grows within a long step.
   bool operator==(const HealthReport&) const = default;
 };
 struct Fatal {  // The worker's last word before it exits: why.

@@ -101,7 +101,7 @@ TEST(Frames, ReportsComeBackAsTheyWere) {
   const Failed failed = event_round_trip(Failed{{ErrorCode::overloaded, "no room"}});
   EXPECT_EQ(failed.error.code, ErrorCode::overloaded);
   EXPECT_EQ(failed.error.message, "no room");
-  const HealthReport health{"ready", 1, 2, 3};
+  const HealthReport health{"ready", 1, 2, 3, 4};
   EXPECT_EQ(report_round_trip(health), health);
   EXPECT_EQ(report_round_trip(Fatal{{ErrorCode::corrupt, "bad file"}}).error.message, "bad file");
 }

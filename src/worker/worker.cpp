@@ -80,7 +80,7 @@ class WireThread {
   void handle(wire::Pause& pause) { inbox_.push(pause); }
   void handle(wire::Resume& resume) { inbox_.push(resume); }
   void handle(wire::Shutdown& shutdown) { inbox_.push(shutdown); }
-  void handle(wire::Health&) { port_.send(wire::HealthReport{"ready", progress_.running, progress_.waiting, progress_.steps}); }
+  void handle(wire::Health&) { port_.send(wire::HealthReport{"ready", progress_.running, progress_.waiting, progress_.steps, engine_.pulse()}); }
 
   Result<std::vector<TokenId>> tokens_of(const Prompt& prompt) const {
     const Vocabulary& vocabulary = engine_.vocabulary();

@@ -1,9 +1,16 @@
 // pensieve-fake-worker: the worker with FakeEngine (src/engine/fake_engine.h) in
 // place of the model, for contract and fault tests of the server. Takes the same
-// flags; those that the script does not need are ignored.
+// flags; those that the script does not need are ignored. PENSIEVE_FAKE_FAULTS
+// makes it misbehave, with any of these words:
+//
+//   ignore-sigterm   only SIGKILL ends it
+//   garbage          says a line that is no report when it is ready
+//   die-at-start     exits before it is ready
 #include <CLI/CLI.hpp>
 
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 
 #include "base/log.h"
 #include "engine/fake_engine.h"
@@ -27,6 +34,12 @@ int main(int argc, char** argv) {
   if (engine.context_tokens == 0) engine.context_tokens = 4096;
   engine.step_time = std::chrono::microseconds(step_us);
   if (!log_start("fake-worker", log_level)) return 2;
+  const char* variable = std::getenv("PENSIEVE_FAKE_FAULTS");
+  const std::string faults = variable == nullptr ? "" : variable;
+  if (faults.find("ignore-sigterm") != std::string::npos) std::signal(SIGTERM, SIG_IGN);
+  if (faults.find("die-at-start") != std::string::npos) return 3;
+  if (faults.find("garbage") != std::string::npos) std::printf("this is no report\n");
+  std::fflush(stdout);
   std::signal(SIGPIPE, SIG_IGN);
   worker.engine_version = "fake";
   return run_worker(worker, [&](const auto&) -> Result<std::unique_ptr<Engine>> { return std::unique_ptr<Engine>(std::make_unique<FakeEngine>(engine)); });
