@@ -135,6 +135,17 @@ struct Sampling {
   bool operator==(const Sampling&) const = default;
 };
 
+// What an answer must look like: GBNF rules, as libllama reads them, beginning at
+// "root" (chat/json_schema_grammar makes them). Only the whole may end the turn.
+struct Grammar {
+  std::string rules;
+  // Empty: from the first token on. Otherwise the answer is free until it has said
+  // this text, and the rules hold for what comes after it.
+  std::string after;
+
+  bool operator==(const Grammar&) const = default;
+};
+
 struct GenerateRequest {
   RequestId id{};
   Prompt prompt;
@@ -145,6 +156,7 @@ struct GenerateRequest {
   // (a thinking mark that the template set, the head of a call that was asked for).
   // Whoever made the tokens (`counted`) said what it is.
   std::string opening;
+  std::optional<Grammar> grammar;  // Made by the worker from what was asked for; not on the wire.
 
   bool operator==(const GenerateRequest&) const = default;
 };

@@ -65,6 +65,13 @@ struct Row {
 // Picks the next token of one sequence from its logits. Greedy at temperature 0;
 // otherwise the draw is a pure function of (seed, index of the generated token),
 // so a sequence can be continued elsewhere by accept()ing what it already said.
+//
+// Under a grammar the pick is made freely first and looked at: if the grammar
+// allows it, it stands, and costs next to nothing. If not, it is made once more,
+// among the tokens that the grammar allows, with another number drawn from the same
+// (seed, index). So a token has its free probability, plus its share under the
+// grammar of what was refused; and the pick stays a pure function of (logits, seed,
+// tokens said before).
 class Sampler {
  public:
   virtual ~Sampler() = default;
@@ -80,9 +87,10 @@ class Engine {
   virtual Result<void> step(std::span<const Row> rows) = 0;
   virtual std::span<const float> logits(std::size_t row) const = 0;  // Of a row of the last step that wanted them.
   virtual void forget(SequenceId sequence, std::int32_t from_position) = 0;  // Drops [from_position, end).
-  virtual std::unique_ptr<Sampler> make_sampler(const Sampling& sampling) = 0;
   // Counts parts of steps, so that a long step is told from a hung one. 0: the engine does not tell.
   virtual std::uint64_t pulse() const { return 0; }
+  // invalid_argument: the grammar is none. Without one (nullptr) it does not fail.
+  virtual Result<std::unique_ptr<Sampler>> make_sampler(const Sampling& sampling, const Grammar* grammar) = 0;
 };
 
 struct EngineOptions {

@@ -134,6 +134,6 @@ void FakeEngine::forget(SequenceId sequence, std::int32_t from_position) {
   tokens.resize(std::min(tokens.size(), static_cast<std::size_t>(from_position)));
 }
 
-std::unique_ptr<Sampler> FakeEngine::make_sampler(const Sampling&) { return std::make_unique<GreedySampler>(); }
+Result<std::unique_ptr<Sampler>> FakeEngine::make_sampler(const Sampling&, const Grammar*) { return std::unique_ptr<Sampler>(std::make_unique<GreedySampler>()); }
 
 }  // namespace pensieve

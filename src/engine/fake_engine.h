@@ -12,6 +12,8 @@
 //   !abort           dies by abort() in the step after the prompt
 //   !hang            never returns from that step
 //   !fail            that step returns an error
+//
+// It says what the script says also under a grammar: scripts are meant to break rules.
 #pragma once
 
 #include <chrono>
@@ -37,7 +39,7 @@ class FakeEngine final : public Engine {
   Result<void> step(std::span<const Row> rows) override;
   std::span<const float> logits(std::size_t row) const override;
   void forget(SequenceId sequence, std::int32_t from_position) override;
-  std::unique_ptr<Sampler> make_sampler(const Sampling& sampling) override;
+  Result<std::unique_ptr<Sampler>> make_sampler(const Sampling& sampling, const Grammar* grammar) override;
 
  private:
   FakeEngineOptions options_;

@@ -1,4 +1,4 @@
-// The real engine: libllama. The only file that includes its headers.
+// The real engine: libllama. Only the llama_* files include its headers.
 //
 // Settings that the exactness rules of docs/decisions/0002 need: one KV stream
 // for each sequence, flash attention off, no repacked copy of the weights.
@@ -18,6 +18,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "engine/engine.h"
+#include "engine/llama_grammar.h"
 
 namespace pensieve {
 namespace {
@@ -112,30 +113,67 @@ double uniform_draw(std::uint64_t seed, std::uint64_t index) {
   return static_cast<double>(z >> 11) * 0x1.0p-53;
 }
 
+// Under a grammar the second pick looks at no more than so many tokens: what lies beyond has no weight worth the time.
+constexpr std::size_t kConstrainedMax = 256;
+
 // Filters by libllama's samplers in its own usual order; the draw is ours.
 class LlamaSampler final : public Sampler {
  public:
-  LlamaSampler(const Sampling& sampling, std::int32_t vocabulary)
-      : chain_(llama_sampler_chain_init(llama_sampler_chain_default_params())),
+  LlamaSampler(const Sampling& sampling, std::int32_t vocabulary, std::unique_ptr<LlamaGrammar> grammar)
+      : penalties_(llama_sampler_chain_init(llama_sampler_chain_default_params())),
+        filters_(llama_sampler_chain_init(llama_sampler_chain_default_params())),
+        grammar_(std::move(grammar)),
         seed_(sampling.seed.value_or(0)),
         greedy_(sampling.temperature.value_or(0) <= 0) {
     const float repeat = sampling.repeat_penalty.value_or(1);
     const float frequency = sampling.frequency_penalty.value_or(0);
     const float presence = sampling.presence_penalty.value_or(0);
     // 64 tokens back: libllama's own default.
-    if (repeat != 1 || frequency != 0 || presence != 0) add(llama_sampler_init_penalties(vocabulary, 64, repeat, frequency, presence));
-    if (greedy_) return;
-    if (const auto k = sampling.top_k.value_or(0); k > 0) add(llama_sampler_init_top_k(k));
+    if (repeat != 1 || frequency != 0 || presence != 0) llama_sampler_chain_add(penalties_.get(), llama_sampler_init_penalties(vocabulary, 64, repeat, frequency, presence));
+    if (greedy_) {
+      constrained_ = 1;
+      return;
+    }
+    const auto add = [&](llama_sampler* filter) { llama_sampler_chain_add(filters_.get(), filter); };
+    if (const auto k = sampling.top_k.value_or(0); k > 0) {
+      add(llama_sampler_init_top_k(k));
+      constrained_ = std::min(constrained_, static_cast<std::size_t>(k));
+    }
     if (const auto p = sampling.top_p.value_or(1); p < 1) add(llama_sampler_init_top_p(p, 1));
     if (const auto p = sampling.min_p.value_or(0); p > 0) add(llama_sampler_init_min_p(p, 1));
     add(llama_sampler_init_temp(*sampling.temperature));
   }
 
   TokenId sample(std::span<const float> logits) override {
+    weigh(logits);
+    const TokenId free = pick(uniform_draw(seed_, accepted_));
+    if (!grammar_ || grammar_->allows(free)) return free;
+    weigh(logits);
+    grammar_->best_allowed(candidates_, constrained_);
+    if (candidates_.empty()) return free;  // A dead end: accept() will see it and let go.
+    // The second number of the same index: streams of one seed are 2^63 apart.
+    return pick(uniform_draw(seed_, accepted_ + (1ull << 63)));
+  }
+
+  void accept(TokenId token) override {
+    llama_sampler_accept(penalties_.get(), token);
+    llama_sampler_accept(filters_.get(), token);
+    if (grammar_) grammar_->accept(token);
+    ++accepted_;
+  }
+
+ private:
+  // All tokens with their logits, after the penalties.
+  void weigh(std::span<const float> logits) {
     candidates_.resize(logits.size());
     for (std::size_t i = 0; i < logits.size(); ++i) candidates_[i] = {static_cast<TokenId>(i), logits[i], 0};
     llama_token_data_array array{candidates_.data(), candidates_.size(), -1, false};
-    llama_sampler_apply(chain_.get(), &array);
+    llama_sampler_apply(penalties_.get(), &array);
+  }
+
+  TokenId pick(double draw) {
+    llama_token_data_array array{candidates_.data(), candidates_.size(), -1, false};
+    llama_sampler_apply(filters_.get(), &array);
     const std::span<llama_token_data> left(array.data, array.size);
     CHECK(!left.empty(), "a filter keeps at least one token");
     const auto best = std::ranges::max_element(left, {}, &llama_token_data::logit);  // Ties: the first.
@@ -145,7 +183,7 @@ class LlamaSampler final : public Sampler {
       candidate.p = std::exp(candidate.logit - best->logit);
       sum += static_cast<double>(candidate.p);
     }
-    double rest = uniform_draw(seed_, accepted_) * sum;
+    double rest = draw * sum;
     for (const llama_token_data& candidate : left) {
       rest -= static_cast<double>(candidate.p);
       if (rest < 0) return candidate.id;
@@ -153,17 +191,12 @@ class LlamaSampler final : public Sampler {
     return best->id;
   }
 
-  void accept(TokenId token) override {
-    llama_sampler_accept(chain_.get(), token);
-    ++accepted_;
-  }
-
- private:
-  void add(llama_sampler* filter) { llama_sampler_chain_add(chain_.get(), filter); }
-
-  SamplerHandle chain_;
+  SamplerHandle penalties_;
+  SamplerHandle filters_;
+  std::unique_ptr<LlamaGrammar> grammar_;
   std::uint64_t seed_;
   bool greedy_;
+  std::size_t constrained_ = kConstrainedMax;
   std::uint64_t accepted_ = 0;
   std::vector<llama_token_data> candidates_;
 };
@@ -219,8 +252,15 @@ class LlamaEngine final : public Engine {
     llama_memory_seq_rm(llama_get_memory(context_.get()), static_cast<llama_seq_id>(sequence), from_position, -1);
   }
 
-  std::unique_ptr<Sampler> make_sampler(const Sampling& sampling) override {
-    return std::make_unique<LlamaSampler>(sampling, vocabulary_.size());
+  Result<std::unique_ptr<Sampler>> make_sampler(const Sampling& sampling, const Grammar* grammar) override {
+    std::unique_ptr<LlamaGrammar> rules;
+    if (grammar != nullptr) {
+      if (!pieces_) pieces_ = std::make_unique<PieceIndex>(llama_model_get_vocab(model_.get()));
+      auto made = LlamaGrammar::make(*grammar, *pieces_);
+      if (!made) return std::move(made).error();
+      rules = *std::move(made);
+    }
+    return std::unique_ptr<Sampler>(std::make_unique<LlamaSampler>(sampling, vocabulary_.size(), std::move(rules)));
   }
 
   std::uint64_t pulse() const override { return pulse_.load(std::memory_order_relaxed); }
@@ -230,6 +270,7 @@ class LlamaEngine final : public Engine {
   ContextHandle context_;
   EngineFacts facts_;
   LlamaVocabulary vocabulary_;
+  std::unique_ptr<PieceIndex> pieces_;  // Made for the first grammar.
   llama_batch batch_;
   std::atomic<std::uint64_t> pulse_ = 0;
 };

@@ -93,11 +93,15 @@ void StepLoop::admit_waiting() {
   while (!waiting_.empty() && !free_slots_.empty()) {
     GenerateRequest request = std::move(waiting_.front());
     waiting_.pop_front();
+    auto sampler = engine_.make_sampler(request.sampling, request.grammar ? &*request.grammar : nullptr);
+    if (!sampler) {
+      fail(request.id, std::move(sampler).error());
+      continue;
+    }
     const SequenceId slot = free_slots_.back();
     free_slots_.pop_back();
     engine_.forget(slot, 0);
-    auto sampler = engine_.make_sampler(request.sampling);
-    auto sequence = std::make_unique<Sequence>(std::move(request), slot, std::move(sampler));
+    auto sequence = std::make_unique<Sequence>(std::move(request), slot, *std::move(sampler));
     port_.send(wire::Event{sequence->request.id, Started{sequence->prompt_tokens(), 0}});
     running_.push_back(std::move(sequence));
   }

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "chat/chat_template.h"
+#include "chat/json_schema_grammar.h"
 #include "worker/step_loop.h"
 
 namespace pensieve {
@@ -48,6 +49,7 @@ class WireThread {
  private:
   void handle(wire::Count& count) {
     auto tokens = tokens_of(count.prompt);
+    if (auto grammar = grammar_of(count.prompt); tokens && !grammar) tokens = std::move(grammar).error();
     if (!tokens) return port_.send(wire::Event{count.id, Failed{std::move(tokens).error()}});
     wire::Counted counted{count.id, static_cast<std::int32_t>(tokens->size()), {}, {}};
     if (count.wants_tokens) counted.tokens = *std::move(tokens);
@@ -58,6 +60,9 @@ class WireThread {
     GenerateRequest& request = generate.request;
     auto tokens = tokens_of(request.prompt);
     if (!tokens) return port_.send(wire::Event{request.id, Failed{std::move(tokens).error()}});
+    auto grammar = grammar_of(request.prompt);
+    if (!grammar) return port_.send(wire::Event{request.id, Failed{std::move(grammar).error()}});
+    request.grammar = *std::move(grammar);
     const std::int32_t room = engine_.facts().context_tokens;
     if (tokens->empty() || std::ssize(*tokens) >= room) {
       return port_.send(wire::Event{
@@ -81,6 +86,15 @@ class WireThread {
   void handle(wire::Resume& resume) { inbox_.push(resume); }
   void handle(wire::Shutdown& shutdown) { inbox_.push(shutdown); }
   void handle(wire::Health&) { port_.send(wire::HealthReport{"ready", progress_.running, progress_.waiting, progress_.steps, engine_.pulse()}); }
+
+  // A schema that cannot be used is refused with the count, before anything was promised.
+  static Result<std::optional<Grammar>> grammar_of(const Prompt& prompt) {
+    if (prompt.json_schema.empty()) return std::optional<Grammar>();
+    auto made = json_schema_grammar(prompt.json_schema, "json_schema");
+    if (!made) return std::move(made).error();
+    for (const std::string& note : made->notes) log::debug("{}", note);
+    return std::optional(Grammar{std::move(made->text), ""});
+  }
 
   Result<std::vector<TokenId>> tokens_of(const Prompt& prompt) const {
     const Vocabulary& vocabulary = engine_.vocabulary();

@@ -25,7 +25,7 @@ describe("worker", () => {
   test("says hello, then that it loads, then that it is ready", () => {
     const events = worker.reports.map((report) => report.event);
     assert.equal(events[0], "hello");
-    assert.equal(worker.reports[0].protocol, 1);
+    assert.equal(worker.reports[0].protocol, 2);
     assert.ok(events.indexOf("loading") < events.indexOf("ready"));
     assert.equal(worker.reports.find((r) => r.event === "ready").slots, 4);
   });
@@ -33,6 +33,27 @@ describe("worker", () => {
   test("answers health at once", async () => {
     worker.send({ cmd: "health" });
     assert.equal((await worker.when((r) => r.event === "health")).state, "ready");
+  });
+
+  test("an answer under a JSON schema is JSON of that schema, the same for the same seed", async () => {
+    const json_schema = JSON.stringify({
+      type: "object",
+      properties: { colour: { enum: ["red", "green"] }, count: { type: "integer", minimum: 1, maximum: 9 } },
+      required: ["colour", "count"],
+    });
+    const ask = { cmd: "generate", messages: prompt(2, 10), json_schema, temperature: 1, seed: 5, max_tokens: 200 };
+    const said = async (id) => {
+      worker.send({ ...ask, id });
+      const { reason } = await worker.when((r) => r.id === id && (r.event === "finish" || r.event === "error"));
+      assert.equal(reason, "end_turn");
+      return worker.reports.filter((r) => r.id === id && r.event === "text").map((r) => r.text).join("");
+    };
+    const text = await said(110);
+    const value = JSON.parse(text);
+    assert.ok(["red", "green"].includes(value.colour) && value.count >= 1 && value.count <= 9, text);
+    assert.equal(await said(111), text);
+    worker.send({ cmd: "count", id: 112, messages: prompt(2, 10), json_schema: '{"$ref":"#/nowhere"}' });
+    assert.match((await worker.when((r) => r.id === 112)).message, /json_schema: \$ref '#\/nowhere' leads nowhere/);
   });
 
   test("counts what generate would read", async () => {
