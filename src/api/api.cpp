@@ -42,6 +42,8 @@ http::Reply json_reply(const Json& body, int status = 200) {
   return reply;
 }
 
+constexpr Dialect kAnthropic{[](int status, const std::string& message, const std::string& id) { return error_reply(status, message, id); }, anthropic::status_of};
+
 // g++ 12 miscompiles braced lists and conditional operators inside a co_await expression: replies are made before it.
 std::vector<http::Header> stream_headers() { return {{"cache-control", "no-cache"}, {"x-accel-buffering", "no"}}; }
 http::Reply hello() { return json_reply({{"name", "pensieve"}, {"version", kVersion}}); }
@@ -68,8 +70,8 @@ bool is_last(const StreamEvent& event) { return std::holds_alternative<Finished>
 
 // Where the supervisor drops this request's events and its coroutine picks them up.
 struct Api::Run final : EventSink {
-  Run(asio::io_context& io, Supervisor& with, WaitingLine::Place held, anthropic::MessagesRequest asked)
-      : supervisor(with), place(std::move(held)), request(std::move(asked)), id(with.new_id()), writer(new_message_id(), request.model), wake(io) {}
+  Run(asio::io_context& io, Supervisor& with, WaitingLine::Place held, const Dialect& spoken, Asked asked, std::unique_ptr<AnswerWriter> by)
+      : supervisor(with), place(std::move(held)), dialect(spoken), request(std::move(asked)), id(with.new_id()), writer(std::move(by)), wake(io) {}
   ~Run() override { supervisor.release(id); }
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
@@ -107,10 +109,14 @@ struct Api::Run final : EventSink {
     wake.cancel();
   }
 
-  GenerateRequest generate_request(std::vector<TokenId> tokens, std::int32_t room) const {
+  GenerateRequest generate_request(wire::Counted counted, std::int32_t room) const {
     GenerateRequest made;
     made.id = id;
-    made.prompt.tokens = std::move(tokens);
+    // The other fields of the prompt say how the answer is to be understood.
+    made.prompt = request.prompt;
+    made.prompt.messages.clear();
+    made.prompt.tokens = std::move(counted.tokens);
+    made.opening = std::move(counted.opening);
     made.sampling = request.sampling;
     made.max_tokens = std::min(request.max_tokens, room);
     made.stop_sequences = request.stop_sequences;
@@ -119,9 +125,10 @@ struct Api::Run final : EventSink {
 
   Supervisor& supervisor;
   WaitingLine::Place place;
-  anthropic::MessagesRequest request;
+  const Dialect& dialect;
+  Asked request;
   RequestId id;
-  anthropic::MessageWriter writer;
+  std::unique_ptr<AnswerWriter> writer;
   asio::steady_timer wake;
   std::deque<StreamEvent> pending;
   std::size_t pending_bytes = 0;
@@ -201,22 +208,29 @@ awaitable<void> Api::messages(http::Exchange& exchange) {
     co_await exchange.reply(error_reply(asked.error(), request.id));
     co_return;
   }
+  Asked common{std::move(asked->model), asked->stream, std::move(asked->prompt), asked->sampling, asked->max_tokens, std::move(asked->stop_sequences)};
+  auto writer = std::make_unique<anthropic::MessageWriter>(new_message_id(), common.model);
+  co_await generate(exchange, kAnthropic, std::move(common), std::move(writer));
+}
+
+awaitable<void> Api::generate(http::Exchange& exchange, const Dialect& dialect, Asked asked, std::unique_ptr<AnswerWriter> writer) {
+  const http::Request& request = exchange.request();
   auto place = line_.try_enter();
   if (!place) {
     metrics_.requests("overloaded").Increment();
-    http::Reply reply = error_reply(place.error(), request.id);
+    http::Reply reply = dialect.refusal(place.error(), request.id);
     reply.headers.emplace_back("retry-after", std::to_string(line_.retry_after_seconds()));
     co_await exchange.reply(std::move(reply));
     co_return;
   }
-  Run run(io_, supervisor_, *std::move(place), *std::move(asked));
+  Run run(io_, supervisor_, *std::move(place), dialect, std::move(asked), std::move(writer));
   run.read_at = request.read_at;
   exchange.on_gone([&run] { run.leave(); });
 
   auto counted = co_await supervisor_.count(run.request.prompt, true);
   if (!counted) {
     metrics_.requests(counted.error().code == ErrorCode::invalid_argument ? "invalid" : "error").Increment();
-    http::Reply reply = error_reply(counted.error(), request.id);
+    http::Reply reply = dialect.refusal(counted.error(), request.id);
     if (reply.status == 503 && supervisor_.status().state != WorkerState::failed) reply.headers.emplace_back("retry-after", "5");
     co_await exchange.reply(std::move(reply));
     co_return;
@@ -224,18 +238,19 @@ awaitable<void> Api::messages(http::Exchange& exchange) {
   const std::int32_t room = supervisor_.status().ready->context_tokens;
   if (counted->input_tokens >= room) {
     metrics_.requests("invalid").Increment();
-    co_await exchange.reply(error_reply(400, fmt::format("prompt is too long: {} tokens > {} maximum", counted->input_tokens, room - 1), request.id));
+    co_await exchange.reply(dialect.refuse(400, fmt::format("prompt is too long: {} tokens > {} maximum", counted->input_tokens, room - 1), request.id));
     co_return;
   }
-  run.generate = run.generate_request(std::move(counted->tokens), room - counted->input_tokens);
+  const std::int32_t input_tokens = counted->input_tokens;
+  run.generate = run.generate_request(*std::move(counted), room - input_tokens);
   if (const Result<void> may = supervisor_.may_run(run.generate); !may) {
     metrics_.requests("error").Increment();
-    http::Reply reply = error_reply(may.error(), request.id);
+    http::Reply reply = dialect.refusal(may.error(), request.id);
     reply.headers.emplace_back("x-should-retry", "false");
     co_await exchange.reply(std::move(reply));
     co_return;
   }
-  metrics_.prompt_tokens.Increment(counted->input_tokens);
+  metrics_.prompt_tokens.Increment(input_tokens);
   if (run.request.stream) co_await stream_answer(exchange, run);
   else co_await whole_answer(exchange, run);
 }
@@ -244,7 +259,7 @@ awaitable<void> Api::stream_answer(http::Exchange& exchange, Run& run) {
   const std::string request_id = exchange.request().id;
   bool open = co_await exchange.begin_stream("text/event-stream; charset=utf-8", stream_headers());
   while (open && !co_await run.place.until_running(options_.ping_every)) {
-    open = !exchange.client_gone() && co_await exchange.write(anthropic::MessageWriter::ping());
+    open = !exchange.client_gone() && co_await exchange.write(run.writer->ping());
   }
   // The worker may have died while this waited.
   if (open) {
@@ -254,10 +269,10 @@ awaitable<void> Api::stream_answer(http::Exchange& exchange, Run& run) {
   while (open) {
     const auto event = co_await run.next(options_.ping_every, exchange);
     if (!event) {
-      open = !exchange.client_gone() && co_await exchange.write(anthropic::MessageWriter::ping());
+      open = !exchange.client_gone() && co_await exchange.write(run.writer->ping());
       continue;
     }
-    open = co_await exchange.write(run.writer.events_for(*event, request_id));
+    open = co_await exchange.write(run.writer->events_for(*event, request_id));
     if (!open) break;
     note_written(run, *event);
     if (!is_last(*event)) continue;
@@ -280,14 +295,14 @@ awaitable<void> Api::whole_answer(http::Exchange& exchange, Run& run) {
   while (!exchange.client_gone()) {
     const auto event = co_await run.next(options_.ping_every, exchange);
     if (!event) continue;
-    if (const auto* text = std::get_if<Text>(event.get())) run.writer.collect(*text);
+    run.writer->collect(*event);
     if (!is_last(*event)) continue;
     note_end(*event);
     if (const auto* failed = std::get_if<Failed>(event.get())) {
-      co_await exchange.reply(error_reply(failed->error, exchange.request().id));
+      co_await exchange.reply(run.dialect.refusal(failed->error, exchange.request().id));
     } else {
       http::Reply reply;
-      reply.body = run.writer.whole(std::get<Finished>(*event));
+      reply.body = run.writer->whole(std::get<Finished>(*event));
       co_await exchange.reply(std::move(reply));
     }
     co_return;

@@ -13,6 +13,7 @@
 #include <string>
 
 #include "admission/waiting_line.h"
+#include "api/answer.h"
 #include "api/anthropic/messages_request.h"
 #include "http/exchange.h"
 #include "metrics/metrics.h"
@@ -36,6 +37,8 @@ class Api {
 
   bool key_is_right(const http::Request& request) const;
   boost::asio::awaitable<void> messages(http::Exchange& exchange);
+  // Runs one request of any dialect, from its place in the line to its last byte.
+  boost::asio::awaitable<void> generate(http::Exchange& exchange, const Dialect& dialect, Asked asked, std::unique_ptr<AnswerWriter> writer);
   boost::asio::awaitable<void> count_tokens(http::Exchange& exchange);
   boost::asio::awaitable<void> stream_answer(http::Exchange& exchange, Run& run);
   boost::asio::awaitable<void> whole_answer(http::Exchange& exchange, Run& run);

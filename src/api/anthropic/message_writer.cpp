@@ -66,7 +66,7 @@ std::string MessageWriter::events_for(const StreamEvent& stream_event, const std
   return {};
 }
 
-std::string_view MessageWriter::ping() { return "event: ping\ndata: {\"type\":\"ping\"}\n\n"; }
+std::string_view MessageWriter::ping() const { return "event: ping\ndata: {\"type\":\"ping\"}\n\n"; }
 
 std::string MessageWriter::start(const Started& started) {
   Json message = message_json(message_id_, model_);
@@ -85,7 +85,11 @@ std::string MessageWriter::finish(const Finished& finished) {
          event("message_stop", {{"type", "message_stop"}});
 }
 
-std::string MessageWriter::whole(const Finished& finished) const {
+void MessageWriter::collect(const StreamEvent& event) {
+  if (const auto* text = std::get_if<Text>(&event)) text_ += text->text;
+}
+
+std::string MessageWriter::whole(const Finished& finished) {
   Json message = message_json(message_id_, model_);
   message["content"].push_back({{"type", "text"}, {"text", text_}, {"citations", nullptr}});
   message["stop_reason"] = stop_reason_of(finished.reason);

@@ -8,21 +8,22 @@
 #include <string>
 #include <string_view>
 
+#include "api/answer.h"
 #include "core/stream_event.h"
 
 namespace pensieve::anthropic {
 
-class MessageWriter {
+class MessageWriter final : public AnswerWriter {
  public:
   MessageWriter(std::string message_id, std::string model);
 
   // The server-sent events for this event; empty for those that clients are not told.
-  std::string events_for(const StreamEvent& event, const std::string& request_id);
-  static std::string_view ping();
+  std::string events_for(const StreamEvent& event, const std::string& request_id) override;
+  std::string_view ping() const override;
 
   // For a reply that is not streamed: feed all, then take the message.
-  void collect(const Text& text) { text_ += text.text; }
-  std::string whole(const Finished& finished) const;
+  void collect(const StreamEvent& event) override;
+  std::string whole(const Finished& finished) override;
 
  private:
   std::string start(const Started& started);

@@ -46,7 +46,7 @@ TEST(MessageWriter, AFailureIsAnErrorEvent) {
   EXPECT_NE(all(writer, {Failed{{ErrorCode::overloaded, ""}}}).find("overloaded_error"), std::string::npos);
 }
 
-TEST(MessageWriter, APing) { EXPECT_EQ(MessageWriter::ping(), "event: ping\ndata: {\"type\":\"ping\"}\n\n"); }
+TEST(MessageWriter, APing) { EXPECT_EQ(MessageWriter("id", "m").ping(), "event: ping\ndata: {\"type\":\"ping\"}\n\n"); }
 
 TEST(MessageWriter, AWholeMessage) {
   MessageWriter writer("msg_1", "m");
