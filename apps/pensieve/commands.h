@@ -28,4 +28,26 @@ struct PlanOptions {
 };
 int plan(const PlanOptions& options);
 
+// The catalogue: `ls`, `show`, `rm`, `alias`, `pull`.
+struct ModelsOptions {
+  std::string models;  // The folder; empty: the standard one.
+  std::string name;    // MODEL, ALIAS or what to pull.
+  std::string target;  // Of `alias`: the model.
+  std::string as;      // Of `pull`: what to call it.
+  std::string sha256;
+  int connections = 4;
+  int stall_seconds = 30;
+  int chunk_mb = 8;
+  bool remove = false;
+  bool json = false;
+};
+int list_models(const ModelsOptions& options);
+int show_model(const ModelsOptions& options);
+int remove_model(const ModelsOptions& options);
+int alias_model(const ModelsOptions& options);
+int pull(const ModelsOptions& options);
+
+// A file's path, or the path of a model of the catalogue by its name or alias. `models` as above.
+Result<std::string> resolve_model(const std::string& models, const std::string& text);
+
 }  // namespace pensieve

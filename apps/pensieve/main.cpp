@@ -47,10 +47,35 @@ int main(int argc, char** argv) {
 
   PlanOptions plan_options;
   CLI::App* plan_command = app.add_subcommand("plan", "Show what a model will need, without loading it");
-  plan_command->add_option("MODEL", plan_options.model, "The GGUF file")->required();
+  plan_command->add_option("MODEL", plan_options.model, "A model's name, an alias, or a GGUF file")->required();
   plan_command->add_option("--context", plan_options.context_tokens, "Tokens of one slot; 0: what 1 GiB of KV cache holds")->capture_default_str()->check(CLI::Range(0, 1 << 24));
   plan_command->add_option("--slots", plan_options.slots, "Requests that run at once")->capture_default_str()->check(CLI::Range(1, 64));
   plan_command->add_flag("--json", plan_options.json, "Print as JSON");
+
+  ModelsOptions models_options;
+  const auto add_models_command = [&](const char* name, const char* help) {
+    CLI::App* command = app.add_subcommand(name, help);
+    command->add_option("--models", models_options.models, "Folder of the models; default: PENSIEVE_MODELS, or ~/.local/share/pensieve/models");
+    return command;
+  };
+  CLI::App* ls_command = add_models_command("ls", "List the models on this machine, what they need, and the aliases");
+  ls_command->add_flag("--json", models_options.json, "Print as JSON");
+  CLI::App* show_command = add_models_command("show", "Show one model: of this machine, or one of the known names");
+  show_command->add_option("MODEL", models_options.name, "A model's name or an alias")->required();
+  show_command->add_flag("--json", models_options.json, "Print as JSON");
+  CLI::App* rm_command = add_models_command("rm", "Remove a model, or what an interrupted pull left of it");
+  rm_command->add_option("MODEL", models_options.name, "A model's name")->required();
+  CLI::App* alias_command = add_models_command("alias", "Map a name that clients send to a model; '*' stands for any text, 'default' is what serve takes by itself");
+  alias_command->add_option("ALIAS", models_options.name, "The name, such as claude-sonnet-*");
+  alias_command->add_option("MODEL", models_options.target, "The model it means");
+  alias_command->add_flag("--remove", models_options.remove, "Remove the alias");
+  CLI::App* pull_command = add_models_command("pull", "Bring a model here: resumable, checked; HF_TOKEN, HF_ENDPOINT and proxies are honoured");
+  pull_command->add_option("WHAT", models_options.name, "A known name, hf:OWNER/REPO[:QUANT], or the address of a GGUF file; without it: the known names");
+  pull_command->add_option("--name", models_options.as, "What to call it here");
+  pull_command->add_option("--sha256", models_options.sha256, "The hash that the file at an address must have");
+  pull_command->add_option("--connections", models_options.connections, "Ranges loaded at once")->capture_default_str()->check(CLI::Range(1, 16));
+  pull_command->add_option("--chunk", models_options.chunk_mb, "Megabytes of one range: what an interruption costs at most, for each connection")->capture_default_str()->check(CLI::Range(1, 1024));
+  pull_command->add_option("--stall", models_options.stall_seconds, "Seconds without a byte after which a connection is made anew")->capture_default_str()->check(CLI::Range(1, 600));
 
   CLI::App* version_command = app.add_subcommand("version", "Print the version");
   CLI::App* help_command = app.add_subcommand("help", "Print this help; 'pensieve COMMAND --help' prints a command's");
@@ -70,6 +95,11 @@ int main(int argc, char** argv) {
   }
   if (run_command->parsed()) return run(run_options);
   if (plan_command->parsed()) return plan(plan_options);
+  if (ls_command->parsed()) return list_models(models_options);
+  if (show_command->parsed()) return show_model(models_options);
+  if (rm_command->parsed()) return remove_model(models_options);
+  if (alias_command->parsed()) return alias_model(models_options);
+  if (pull_command->parsed()) return pull(models_options);
   const auto settings = Settings::resolve(flags, [](const char* name) { return std::getenv(name); });
   if (!settings) {
     std::cerr << "pensieve: " << settings.error().message << '\n';

@@ -37,7 +37,12 @@ void print_json(const ModelPlan& plan, const std::optional<std::uint64_t>& avail
 }  // namespace
 
 int plan(const PlanOptions& options) {
-  const auto header = read_gguf_header(options.model);
+  const auto path = resolve_model("", options.model);
+  if (!path) {
+    std::cerr << "pensieve plan: MODEL " << path.error().message << '\n';
+    return 1;
+  }
+  const auto header = read_gguf_header(*path);
   if (!header) {
     std::cerr << "pensieve plan: MODEL " << header.error().message << '\n';
     return 1;

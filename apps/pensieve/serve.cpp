@@ -114,7 +114,15 @@ int serve(const Settings& settings, const std::string& own_path) {
   }
   const std::filesystem::path folder = std::filesystem::path(own_path).parent_path();
   std::string model = settings.text("model");
-  if (model.empty()) model = builtin_model(folder);
+  if (model.empty()) {  // The alias "default", if there is one.
+    const auto chosen = resolve_model(settings.text("models"), "default");
+    model = chosen ? *chosen : builtin_model(folder);
+  } else if (settings.text("worker").empty() && model.find('/') == std::string::npos && !model.ends_with(".gguf")) {
+    // A path goes to the worker as it is, and so does what another worker may take.
+    auto path = resolve_model(settings.text("models"), model);
+    if (!path) return asked_wrongly("--model: " + path.error().message);
+    model = *std::move(path);
+  }
   if (model.empty()) return asked_wrongly("--model: the built-in model is not there; give a GGUF file");
   std::string worker = settings.text("worker");
   if (worker.empty()) worker = (folder / "pensieve-worker").string();
