@@ -128,6 +128,9 @@ int serve(const Settings& settings, const std::string& own_path) {
   if (worker.empty()) worker = (folder / "pensieve-worker").string();
   if (::access(worker.c_str(), X_OK) != 0) return asked_wrongly(fmt::format("--worker: '{}' is not a program", worker));
 
+  const std::string& client_rules = settings.text("client-rules");
+  if (client_rules != "on" && client_rules != "off") return asked_wrongly(fmt::format("--client-rules: '{}' is neither on nor off", client_rules));
+
   asio::io_context io(1);
   Metrics metrics;
   SupervisorOptions supervision;
@@ -137,10 +140,12 @@ int serve(const Settings& settings, const std::string& own_path) {
   supervision.stall_timeout = std::chrono::seconds(settings.integer("stall-timeout"));
   supervision.restarts.deaths_max = static_cast<std::size_t>(settings.integer("deaths-max"));
   supervision.restarts.window = std::chrono::seconds(settings.integer("deaths-window"));
+  if (const std::string& syntax = settings.text("tool-syntax"); !syntax.empty()) supervision.worker_argv.insert(supervision.worker_argv.end(), {"--tool-syntax", syntax});
   Supervisor supervisor(io, std::move(supervision), metrics);
   WaitingLine line(io.get_executor(), static_cast<std::size_t>(settings.integer("slots")), static_cast<std::size_t>(settings.integer("queue")));
   ApiOptions api_options;
   api_options.api_key = *key;
+  api_options.client_rules = client_rules == "on";
   Api api(io, std::move(api_options), line, supervisor, metrics);
 
   http::ServerOptions options;

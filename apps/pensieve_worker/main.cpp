@@ -49,6 +49,7 @@ int main(int argc, char** argv) {
   app.add_option("--threads", engine.threads, "Threads that compute; 0: one for each core")->capture_default_str()->check(CLI::Range(0, 1024));
   app.add_option("--gpu-layers", gpu_layers, "Layers on a GPU backend: auto or a number")->capture_default_str();
   app.add_option("--chat-template", worker.chat_template, "chatml, phi3, llama3, plain, or Jinja source; default: the model's own");
+  app.add_option("--tool-syntax", worker.tool_syntax, "How the model writes calls of tools (hermes, qwen-xml, llama, mistral, phi4, deepseek, glm, granite, gemma, harmony); default: as its template shows");
   app.add_option("--log-level", log_level, "trace, debug, info, warn, error, off")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
 

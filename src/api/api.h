@@ -24,6 +24,7 @@ namespace pensieve {
 struct ApiOptions {
   std::string api_key;  // Empty: none is asked for.
   std::chrono::milliseconds ping_every{10000};
+  bool client_rules = true;  // Rules for particular clients: see anthropic/messages_request.h.
 };
 
 class Api {

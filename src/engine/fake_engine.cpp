@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
 
@@ -19,8 +20,13 @@ constexpr TokenId kBegin = 260;
 constexpr TokenId kVocabularySize = 261;
 
 constexpr const char* kTemplate =
-    "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
+    "{% if tools %}{{ '<|system|><tools>' }}{% for t in tools %}{{ t | tojson }}{% endfor %}{{ '</tools><|end|>' }}{% endif %}"
+    "{% for m in messages %}"
+    "{% if m.role == 'tool' %}{{ '<|user|><tool_response>' + m.content + '</tool_response><|end|>' }}"
+    "{% else %}{{ '<|' + m.role + '|>' }}{% if m.reasoning_content %}{{ '<think>' + m.reasoning_content + '</think>' }}{% endif %}{{ m.content }}"
+    "{% for c in m.tool_calls or [] %}{{ '<tool_call>{\"name\": \"' + c.function.name + '\", \"arguments\": ' }}{{ c.function.arguments | tojson }}{{ '}</tool_call>' }}{% endfor %}"
+    "{{ '<|end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% if enable_thinking %}{{ '<think>' }}{% endif %}{% endif %}";
 
 class FakeVocabulary final : public Vocabulary {
  public:
@@ -74,6 +80,35 @@ std::optional<Turn> last_turn(const std::vector<TokenId>& tokens) {
   return turn;
 }
 
+constexpr std::string_view kTurns = "!turns [";
+
+// The entry of the last script in what the user said that belongs to this turn of the assistant.
+std::optional<std::string> scripted(const std::vector<TokenId>& tokens) {
+  std::string text;  // Control tokens as bytes that no text has: \x01 user, \x02 assistant, \x03 others.
+  text.reserve(tokens.size());
+  for (const TokenId token : tokens) text.push_back(token < 256 ? static_cast<char>(token) : token == kUser ? '\x01' : token == kAssistant ? '\x02' : '\x03');
+  std::size_t at = text.rfind(kTurns);
+  while (at != std::string::npos) {
+    const std::size_t speaker = text.find_last_of("\x01\x02\x03", at);
+    if (speaker != std::string::npos && text[speaker] == '\x01') break;  // Not in a system message, nor in an answer.
+    at = at == 0 ? std::string::npos : text.rfind(kTurns, at - 1);
+  }
+  if (at == std::string::npos) return std::nullopt;
+  const std::size_t begin = at + kTurns.size() - 1;
+  std::size_t end = begin;
+  bool in_string = false;
+  for (; end < text.size(); ++end) {
+    if (in_string && text[end] == '\\') ++end;
+    else if (text[end] == '"') in_string = !in_string;
+    else if (!in_string && text[end] == ']') break;
+  }
+  const auto turns = nlohmann::json::parse(text.substr(begin, end + 1 - begin), nullptr, false);
+  if (!turns.is_array()) return "the script is no JSON array of texts";
+  const auto turn = static_cast<std::size_t>(std::count(text.begin() + static_cast<std::ptrdiff_t>(at), text.end(), '\x02'));
+  if (turn == 0 || turn > turns.size() || !turns[turn - 1].is_string()) return "done";
+  return turns[turn - 1].get<std::string>();
+}
+
 std::string answer_to(const std::string& question) {
   if (question.starts_with("!repeat ")) {
     char* rest = nullptr;
@@ -118,7 +153,7 @@ Result<void> FakeEngine::step(std::span<const Row> rows) {
     if (turn.question == "!abort") std::abort();
     if (turn.question == "!fail") return Error{ErrorCode::internal, "the script asked for a failed step"};
     while (turn.question == "!hang") std::this_thread::sleep_for(std::chrono::seconds(1));
-    const std::string answer = answer_to(turn.question);
+    const std::string answer = scripted(tokens).value_or(answer_to(turn.question));
     const TokenId next = turn.said_bytes < answer.size() ? static_cast<unsigned char>(answer[turn.said_bytes]) : kEnd;
     std::vector<float>& row = logits_[i];
     row.assign(static_cast<std::size_t>(kVocabularySize), 0.0f);

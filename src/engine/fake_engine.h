@@ -7,6 +7,10 @@
 // test writes the answer it wants into its question. A message that begins with
 // one of these words does something else:
 //
+//   !turns ["A","B"] says A, in the next turn of the assistant B, and so on; may stand
+//                    anywhere in any message of the user, the last such message counts.
+//                    Beyond the last entry it says "done". A test writes a model's raw
+//                    calls and thinking into it.
 //   !repeat N TEXT   says TEXT N times
 //   !bytes HEX       says these bytes (to split characters, to break UTF-8)
 //   !abort           dies by abort() in the step after the prompt

@@ -29,6 +29,8 @@ constexpr Setting kSettings[] = {
     {"cors-origin", SettingKind::text, "", "Web origins that may use this server, comma-separated; *: all"},
     {"max-body", SettingKind::size, "32M", "Largest request body", 1024, std::int64_t{1} << 32},
     {"chat-template", SettingKind::text, "", "chatml, phi3, llama3, plain, or Jinja source; default: the model's own"},
+    {"tool-syntax", SettingKind::text, "", "How the model writes calls of tools: hermes, qwen-xml, llama, mistral, phi4, deepseek, glm, granite, gemma or harmony; default: as its template shows"},
+    {"client-rules", SettingKind::text, "on", "Rules for particular clients, such as dropping Claude Code's billing line: on or off"},
     {"worker", SettingKind::text, "", "The worker program; default: pensieve-worker beside this one"},
     {"log-level", SettingKind::text, "info", "trace, debug, info, warn, error, off"},
     {"config", SettingKind::text, "", "TOML file with these settings"},

@@ -12,8 +12,8 @@
 namespace pensieve {
 
 struct StepLoop::Sequence {
-  Sequence(GenerateRequest from, SequenceId in_slot, std::unique_ptr<Sampler> with)
-      : request(std::move(from)), slot(in_slot), sampler(std::move(with)), text(request.stop_sequences) {}
+  Sequence(GenerateRequest from, SequenceId in_slot, std::unique_ptr<Sampler> with, const ChatTemplate& chat, const Vocabulary& vocabulary)
+      : request(std::move(from)), slot(in_slot), sampler(std::move(with)), answer(chat, vocabulary, request) {}
 
   bool prefilling() const { return position < prompt_tokens(); }
   std::int32_t prompt_tokens() const { return static_cast<std::int32_t>(request.prompt.tokens.size()); }
@@ -21,19 +21,19 @@ struct StepLoop::Sequence {
   GenerateRequest request;
   SequenceId slot;
   std::unique_ptr<Sampler> sampler;
-  TextAssembler text;
+  AnswerReader answer;
   std::int32_t position = 0;        // Tokens in the KV cache.
   TokenId next = 0;                 // Sampled, not yet run. Meaningful once the prompt is read.
   std::int32_t output_tokens = 0;
-  std::vector<TokenId> unreported;  // Sampled, their text still held back.
+  std::vector<TokenId> unreported;  // Sampled, what they say still held back.
   std::int64_t prefill_us = 0;
   std::int64_t decode_us = 0;
   bool paused = false;
   bool finished = false;
 };
 
-StepLoop::StepLoop(Engine& engine, Inbox& inbox, Progress& progress, WirePort& port)
-    : engine_(engine), inbox_(inbox), progress_(progress), port_(port) {
+StepLoop::StepLoop(Engine& engine, const ChatTemplate& chat, Inbox& inbox, Progress& progress, WirePort& port)
+    : engine_(engine), chat_(chat), inbox_(inbox), progress_(progress), port_(port) {
   for (std::int32_t slot = engine.facts().slots - 1; slot >= 0; --slot) free_slots_.push_back(SequenceId{slot});
 }
 
@@ -101,7 +101,7 @@ void StepLoop::admit_waiting() {
     const SequenceId slot = free_slots_.back();
     free_slots_.pop_back();
     engine_.forget(slot, 0);
-    auto sequence = std::make_unique<Sequence>(std::move(request), slot, *std::move(sampler));
+    auto sequence = std::make_unique<Sequence>(std::move(request), slot, *std::move(sampler), chat_, engine_.vocabulary());
     port_.send(wire::Event{sequence->request.id, Started{sequence->prompt_tokens(), 0}});
     running_.push_back(std::move(sequence));
   }
@@ -179,24 +179,40 @@ void StepLoop::sample_and_report(Sequence& sequence, std::size_t row) {
   sequence.unreported.push_back(token);
   if (engine_.vocabulary().ends_turn(token)) return finish(sequence, FinishReason::end_turn);
 
-  std::string text = sequence.text.push(engine_.vocabulary().piece(token));
-  if (!text.empty()) {
-    port_.send(wire::Event{sequence.request.id, Text{std::move(text), std::exchange(sequence.unreported, {}), sampled_us}});
-  }
-  if (!sequence.text.stopped_by().empty()) return finish(sequence, FinishReason::stop_sequence);
+  report_all(sequence, sequence.answer.push(token), sampled_us);
+  if (!sequence.answer.stopped_by().empty()) return finish(sequence, FinishReason::stop_sequence);
+  if (sequence.answer.turn_is_over()) return finish(sequence, FinishReason::tool_use);
   if (sequence.output_tokens >= sequence.request.max_tokens) return finish(sequence, FinishReason::max_tokens);
   if (sequence.position >= engine_.facts().context_tokens) return finish(sequence, FinishReason::model_context_window_exceeded);
+}
+
+// What a token meant. Its id goes with the first event, as do those before it that meant nothing yet.
+void StepLoop::report_all(Sequence& sequence, std::vector<StreamEvent> events, std::int64_t sampled_us) {
+  for (StreamEvent& event : events) {
+    std::visit(
+        [&](auto& made) {
+          if constexpr (requires { made.sampled_us; }) {
+            made.tokens = std::exchange(sequence.unreported, {});
+            made.sampled_us = sampled_us;
+          }
+        },
+        event);
+    port_.send(wire::Event{sequence.request.id, std::move(event)});
+  }
 }
 
 void StepLoop::finish(Sequence& sequence, FinishReason reason) {
   if (sequence.finished) return;
   sequence.finished = true;
-  if (std::string text = sequence.text.flush(); !text.empty() && reason != FinishReason::cancelled) {
-    port_.send(wire::Event{sequence.request.id, Text{std::move(text), std::exchange(sequence.unreported, {}), monotonic_us()}});
+  if (reason != FinishReason::cancelled) {
+    report_all(sequence, sequence.answer.finish(reason == FinishReason::end_turn), monotonic_us());
+    // What was held back may have held a stop sequence, or a call.
+    if (reason == FinishReason::end_turn && !sequence.answer.stopped_by().empty()) reason = FinishReason::stop_sequence;
+    else if (reason == FinishReason::end_turn && sequence.answer.called()) reason = FinishReason::tool_use;
   }
   Finished finished;
   finished.reason = reason;
-  finished.stop_sequence = sequence.text.stopped_by();
+  finished.stop_sequence = sequence.answer.stopped_by();
   finished.usage = {sequence.prompt_tokens(), 0, sequence.output_tokens};
   finished.tokens = std::move(sequence.unreported);
   finished.prefill_us = sequence.prefill_us;

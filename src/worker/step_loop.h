@@ -16,8 +16,8 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "worker/answer_reader.h"
 #include "worker/inbox.h"
-#include "worker/text_assembler.h"
 #include "worker/wire_port.h"
 
 namespace pensieve {
@@ -28,7 +28,7 @@ inline constexpr std::chrono::milliseconds kPrefillBudget{200};
 
 class StepLoop {
  public:
-  StepLoop(Engine& engine, Inbox& inbox, Progress& progress, WirePort& port);
+  StepLoop(Engine& engine, const ChatTemplate& chat, Inbox& inbox, Progress& progress, WirePort& port);
   ~StepLoop();
 
   // Until a Shutdown, or the end of input and of all requests.
@@ -42,6 +42,7 @@ class StepLoop {
   void prefill_step();
   void decode_step();
   void sample_and_report(Sequence& sequence, std::size_t row);
+  void report_all(Sequence& sequence, std::vector<StreamEvent> events, std::int64_t sampled_us);
   void finish(Sequence& sequence, FinishReason reason);
   void fail(RequestId id, Error error);
   void drop_finished();
@@ -50,6 +51,7 @@ class StepLoop {
   bool any_decoding() const;
 
   Engine& engine_;
+  const ChatTemplate& chat_;
   Inbox& inbox_;
   Progress& progress_;
   WirePort& port_;

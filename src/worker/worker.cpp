@@ -48,17 +48,21 @@ class WireThread {
 
  private:
   void handle(wire::Count& count) {
-    auto tokens = tokens_of(count.prompt);
+    std::string opening;
+    auto tokens = tokens_of(count.prompt, opening);
     if (auto grammar = grammar_of(count.prompt); tokens && !grammar) tokens = std::move(grammar).error();
     if (!tokens) return port_.send(wire::Event{count.id, Failed{std::move(tokens).error()}});
     wire::Counted counted{count.id, static_cast<std::int32_t>(tokens->size()), {}, {}};
-    if (count.wants_tokens) counted.tokens = *std::move(tokens);
+    if (count.wants_tokens) {
+      counted.tokens = *std::move(tokens);
+      counted.opening = std::move(opening);
+    }
     port_.send(counted);
   }
 
   void handle(wire::Generate& generate) {
     GenerateRequest& request = generate.request;
-    auto tokens = tokens_of(request.prompt);
+    auto tokens = tokens_of(request.prompt, request.opening);
     if (!tokens) return port_.send(wire::Event{request.id, Failed{std::move(tokens).error()}});
     auto grammar = grammar_of(request.prompt);
     if (!grammar) return port_.send(wire::Event{request.id, Failed{std::move(grammar).error()}});
@@ -96,7 +100,8 @@ class WireThread {
     return std::optional(Grammar{std::move(made->text), ""});
   }
 
-  Result<std::vector<TokenId>> tokens_of(const Prompt& prompt) const {
+  // `opening` is set where the prompt is rendered here, and left alone where it came as tokens.
+  Result<std::vector<TokenId>> tokens_of(const Prompt& prompt, std::string& opening) const {
     const Vocabulary& vocabulary = engine_.vocabulary();
     if (!prompt.tokens.empty()) {
       for (const TokenId token : prompt.tokens) {
@@ -104,12 +109,14 @@ class WireThread {
       }
       return prompt.tokens;
     }
-    Result<std::string> text = chat_.render(prompt.messages);
-    if (!text) return std::move(text).error();
+    Result<RenderedPrompt> rendered = chat_.render(prompt);
+    if (!rendered) return std::move(rendered).error();
+    opening = std::move(rendered->opening);
+    const std::string& text = rendered->text;
     // Some templates write the begin marker themselves; it must not stand twice.
     const std::string begin = vocabulary.control_text(vocabulary.begin_token());
-    const bool has_begin = !begin.empty() && text->starts_with(begin);
-    return vocabulary.tokenise(*text, vocabulary.adds_begin() && !has_begin);
+    const bool has_begin = !begin.empty() && text.starts_with(begin);
+    return vocabulary.tokenise(text, vocabulary.adds_begin() && !has_begin);
   }
 
   const Engine& engine_;
@@ -141,7 +148,7 @@ int run_worker(const WorkerOptions& options, const EngineLoader& load) {
   });
   if (!engine) return last_word(port, std::move(engine).error());
   const EngineFacts& facts = (*engine)->facts();
-  auto chat = ChatTemplate::make(options.chat_template, facts.chat_template, (*engine)->vocabulary());
+  auto chat = ChatTemplate::make(options.chat_template, facts.chat_template, (*engine)->vocabulary(), options.tool_syntax);
   if (!chat) return last_word(port, std::move(chat).error());
 
   port.send(wire::Ready{{facts.name, facts.architecture, facts.parameters, facts.file_bytes, facts.context_trained, (*engine)->vocabulary().size()},
@@ -150,6 +157,10 @@ int run_worker(const WorkerOptions& options, const EngineLoader& load) {
                         facts.kv_bytes,
                         facts.backends,
                         chat->name()});
+  const ChatAbilities& abilities = chat->abilities();
+  log::info("chat template {}: calls as {}, tools {}, system messages between turns {}, thinking {}", chat->name(), chat->tool_syntax().name(),
+            abilities.tools ? "by the template" : "in words", abilities.system_inside ? "in place" : "in their neighbour",
+            chat->thinking_marks().open.empty() && &chat->tool_syntax() != &harmony_syntax() ? "unknown to it" : "known to it");
   log::info("{} ({}): {} slots of {} tokens, KV cache {} MB, on {}", facts.name, facts.architecture, facts.slots, facts.context_tokens,
             facts.kv_bytes >> 20, facts.backends);
 
@@ -157,7 +168,7 @@ int run_worker(const WorkerOptions& options, const EngineLoader& load) {
   Progress progress;
   WireThread wire_thread(**engine, *chat, port, inbox, progress);
   std::jthread reader([&] { wire_thread.run(); });
-  StepLoop(**engine, inbox, progress, port).run();
+  StepLoop(**engine, *chat, inbox, progress, port).run();
   // The reader may sit in read(): leave without it. Everything reported is written.
   std::fflush(nullptr);
   std::_Exit(0);

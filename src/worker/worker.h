@@ -14,7 +14,8 @@
 namespace pensieve {
 
 struct WorkerOptions {
-  std::string chat_template;  // See ChatTemplate::make.
+  std::string chat_template;  // See ChatTemplate::make; so is the next.
+  std::string tool_syntax;
   std::string engine_version;
   int in_fd = 0;
   int out_fd = 1;

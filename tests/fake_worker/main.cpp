@@ -28,6 +28,8 @@ int main(int argc, char** argv) {
   app.add_option("--slots", engine.slots);
   app.add_option("--context", engine.context_tokens);
   app.add_option("--step-us", step_us)->envname("PENSIEVE_FAKE_STEP_US");
+  app.add_option("--chat-template", worker.chat_template);
+  app.add_option("--tool-syntax", worker.tool_syntax);
   app.add_option("--log-level", log_level);
   CLI11_PARSE(app, argc, argv);
 

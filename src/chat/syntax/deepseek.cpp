@@ -23,12 +23,14 @@ constexpr std::string_view kCallClose = "<｜tool▁call▁end｜>";
 constexpr std::string_view kSep = "<｜tool▁sep｜>";
 constexpr std::size_t kBetweenMax = 300;  // Bytes between two marks; more is no call.
 constexpr std::string_view kOpeners[] = {kGroup, kCall};
+constexpr std::string_view kMarks[] = {kGroup, kGroupClose, kCall, kCallClose, kSep};
 
 class DeepSeek final : public ToolSyntax {
  public:
   const char* name() const override { return "deepseek"; }
   bool recognised_in(std::string_view chat_template) const override { return chat_template.find("<｜tool▁call") != std::string_view::npos; }
   std::span<const std::string_view> openers() const override { return kOpeners; }
+  std::span<const std::string_view> marks() const override { return kMarks; }
   std::string_view triggers() const override { return ">}"; }
 
   CallScan scan(std::string_view text, bool ended, const ToolTable&) const override {

@@ -25,6 +25,7 @@ constexpr std::string_view kFence = "```tool_code";
 constexpr std::string_view kFenceClose = "```";
 constexpr std::string_view kCall = "call:";
 constexpr std::string_view kOpeners[] = {kGemma4.open, kFunctionGemma.open, kFence};
+constexpr std::string_view kMarks[] = {kGemma4.open, kGemma4.close, kGemma4.quote, kFunctionGemma.open, kFunctionGemma.close, kFunctionGemma.quote};
 constexpr int kDepthMax = 50;
 
 // Writes the value at `at` as JSON behind `json`.
@@ -100,6 +101,7 @@ class Gemma final : public ToolSyntax {
     return std::ranges::any_of(kOpeners, [&](std::string_view opener) { return chat_template.find(opener) != std::string_view::npos; });
   }
   std::span<const std::string_view> openers() const override { return kOpeners; }
+  std::span<const std::string_view> marks() const override { return kMarks; }
   std::string_view triggers() const override { return ">}`)"; }
 
   CallScan scan(std::string_view text, bool ended, const ToolTable&) const override {

@@ -18,12 +18,14 @@ constexpr std::string_view kKeyClose = "</arg_key>";
 constexpr std::string_view kValue = "<arg_value>";
 constexpr std::string_view kValueClose = "</arg_value>";
 constexpr std::string_view kOpeners[] = {kOpen};
+constexpr std::string_view kMarks[] = {kOpen, kClose, kKey, kKeyClose, kValue, kValueClose};
 
 class Glm final : public ToolSyntax {
  public:
   const char* name() const override { return "glm"; }
   bool recognised_in(std::string_view chat_template) const override { return chat_template.find(kKey) != std::string_view::npos; }
   std::span<const std::string_view> openers() const override { return kOpeners; }
+  std::span<const std::string_view> marks() const override { return kMarks; }
   std::string_view triggers() const override { return ">"; }
 
   CallScan scan(std::string_view text, bool ended, const ToolTable& tools) const override {

@@ -16,12 +16,14 @@ constexpr std::string_view kMessage = "<|message|>";
 constexpr std::string_view kCall = "<|call|>";
 constexpr std::string_view kTo = "to=functions.";
 constexpr std::string_view kOpeners[] = {kChannel, kStart};
+constexpr std::string_view kMarks[] = {kChannel, kStart, kMessage, kCall, "<|constrain|>", "<|end|>"};
 
 class Harmony final : public ToolSyntax {
  public:
   const char* name() const override { return "harmony"; }
   bool recognised_in(std::string_view chat_template) const override { return chat_template.find(kChannel) != std::string_view::npos; }
   std::span<const std::string_view> openers() const override { return kOpeners; }
+  std::span<const std::string_view> marks() const override { return kMarks; }
   std::string_view triggers() const override { return "}>"; }
 
   // `text` begins with the header of a message that is addressed to a function.

@@ -16,12 +16,14 @@ using namespace call_text;
 constexpr std::string_view kOpen = "<tool_call>";
 constexpr std::string_view kClose = "</tool_call>";
 constexpr std::string_view kOpeners[] = {kOpen};
+constexpr std::string_view kMarks[] = {kOpen, kClose};
 
 class Hermes final : public ToolSyntax {
  public:
   const char* name() const override { return "hermes"; }
   bool recognised_in(std::string_view chat_template) const override { return chat_template.find(kOpen) != std::string_view::npos; }
   std::span<const std::string_view> openers() const override { return kOpeners; }
+  std::span<const std::string_view> marks() const override { return kMarks; }
   std::string_view triggers() const override { return "}>"; }
 
   CallScan scan(std::string_view text, bool ended, const ToolTable&) const override {

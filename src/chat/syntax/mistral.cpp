@@ -13,12 +13,14 @@ constexpr std::string_view kOpen = "[TOOL_CALLS]";
 constexpr std::string_view kArgs = "[ARGS]";
 constexpr std::string_view kId = "[CALL_ID]";
 constexpr std::string_view kOpeners[] = {kOpen};
+constexpr std::string_view kMarks[] = {kOpen, kArgs, kId};
 
 class Mistral final : public ToolSyntax {
  public:
   const char* name() const override { return "mistral"; }
   bool recognised_in(std::string_view chat_template) const override { return chat_template.find(kOpen) != std::string_view::npos; }
   std::span<const std::string_view> openers() const override { return kOpeners; }
+  std::span<const std::string_view> marks() const override { return kMarks; }
   std::string_view triggers() const override { return "]}"; }
 
   CallScan scan(std::string_view text, bool ended, const ToolTable&) const override {

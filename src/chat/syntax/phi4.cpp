@@ -14,6 +14,7 @@ constexpr std::string_view kOpen = "<|tool_call|>";
 constexpr std::string_view kClose = "<|/tool_call|>";
 constexpr std::string_view kFunctools = "functools[";
 constexpr std::string_view kOpeners[] = {kOpen, kFunctools};
+constexpr std::string_view kMarks[] = {kOpen, kClose};
 
 class Phi4 final : public ToolSyntax {
  public:
@@ -22,6 +23,7 @@ class Phi4 final : public ToolSyntax {
     return chat_template.find("<|/tool_call|>") != std::string_view::npos || chat_template.find("<|/tool|>") != std::string_view::npos;
   }
   std::span<const std::string_view> openers() const override { return kOpeners; }
+  std::span<const std::string_view> marks() const override { return kMarks; }
   std::string_view triggers() const override { return "]}>"; }
 
   CallScan scan(std::string_view text, bool ended, const ToolTable&) const override {

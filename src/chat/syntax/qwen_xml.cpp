@@ -23,6 +23,7 @@ constexpr std::string_view kFunctionClose = "</function>";
 constexpr std::string_view kParameter = "<parameter=";
 constexpr std::string_view kParameterClose = "</parameter>";
 constexpr std::string_view kOpeners[] = {kOpen, kFunction};
+constexpr std::string_view kMarks[] = {kOpen, kClose};
 
 class QwenXml final : public ToolSyntax {
  public:
@@ -31,6 +32,7 @@ class QwenXml final : public ToolSyntax {
     return chat_template.find(kFunction) != std::string_view::npos && chat_template.find(kParameter) != std::string_view::npos;
   }
   std::span<const std::string_view> openers() const override { return kOpeners; }
+  std::span<const std::string_view> marks() const override { return kMarks; }
   std::string_view triggers() const override { return ">"; }
 
   CallScan scan(std::string_view text, bool ended, const ToolTable& tools) const override {

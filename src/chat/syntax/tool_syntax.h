@@ -56,6 +56,9 @@ class ToolSyntax {
 
   // What a call, or a group of calls, begins with.
   virtual std::span<const std::string_view> openers() const = 0;
+  // Every mark it knows. In many models these are control tokens: a parser must see
+  // them, while all other control tokens stay out of the answer.
+  virtual std::span<const std::string_view> marks() const { return openers(); }
   // Calls may also begin the answer without an opener, with one of these characters.
   virtual std::string_view bare_openers() const { return {}; }
   // Bytes one of which must have come before another scan() can say more.

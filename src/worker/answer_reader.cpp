@@ -1,0 +1,98 @@
+#include "worker/answer_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace pensieve {
+namespace {
+
+constexpr std::uint64_t kFnvStart = 1469598103934665603u;
+constexpr std::uint64_t kFnvPrime = 1099511628211u;
+
+std::uint64_t mixed(std::uint64_t hash, std::uint64_t value) {
+  for (int byte = 0; byte < 8; ++byte) hash = (hash ^ ((value >> (8 * byte)) & 0xFF)) * kFnvPrime;
+  return hash;
+}
+
+// Another prompt or another seed, other ids: a conversation never has one twice.
+std::uint64_t call_seed_of(const GenerateRequest& request) {
+  std::uint64_t hash = mixed(kFnvStart, request.sampling.seed.value_or(0));
+  for (const TokenId token : request.prompt.tokens) hash = mixed(hash, static_cast<std::uint64_t>(token));
+  return hash;
+}
+
+bool may_call(const Prompt& prompt) { return prompt.tool_choice.kind != ToolChoice::Kind::none; }
+
+}  // namespace
+
+AnswerReader::AnswerReader(const ChatTemplate& chat, const Vocabulary& vocabulary, const GenerateRequest& request)
+    : chat_(chat),
+      vocabulary_(vocabulary),
+      one_call_at_most_(request.prompt.tool_choice.one_at_most),
+      characters_({}),
+      parser_(make_answer_parser(chat.tool_syntax(), chat.thinking_marks(), may_call(request.prompt) ? ToolTable(request.prompt.tools) : ToolTable())),
+      text_(request.stop_sequences),
+      call_seed_(call_seed_of(request)) {
+  std::vector<AnswerPart> already_in_the_prompt;
+  parser_->push(request.opening, already_in_the_prompt);
+}
+
+// Control tokens are no part of an answer, but the marks of calls and thinking must be seen.
+std::string AnswerReader::visible(TokenId token) const {
+  std::string piece = vocabulary_.piece(token);
+  if (!piece.empty()) return piece;
+  std::string mark = vocabulary_.control_text(token);
+  if (mark.empty()) return mark;
+  const ThinkingMarks& thinking = chat_.thinking_marks();
+  const bool known = std::ranges::find(chat_.tool_syntax().marks(), mark) != chat_.tool_syntax().marks().end() || mark == thinking.close ||
+                     (!thinking.open.empty() && thinking.open.starts_with(mark));
+  return known ? mark : std::string();
+}
+
+std::vector<StreamEvent> AnswerReader::push(TokenId token) {
+  std::vector<AnswerPart> parts;
+  const std::string text = characters_.push(visible(token));
+  if (!text.empty()) parser_->push(text, parts);
+  return events_of(parts);
+}
+
+std::vector<StreamEvent> AnswerReader::finish(bool ended_by_model) {
+  std::vector<AnswerPart> parts;
+  parser_->push(characters_.flush(), parts);
+  parser_->finish(ended_by_model, parts);
+  std::vector<StreamEvent> events = events_of(parts);
+  flush_text(events);
+  return events;
+}
+
+std::vector<StreamEvent> AnswerReader::events_of(const std::vector<AnswerPart>& parts) {
+  std::vector<StreamEvent> events;
+  for (const AnswerPart& part : parts) {
+    if (!stopped_by().empty() || turn_is_over()) break;
+    if (part.kind == AnswerPart::Kind::text) {
+      if (std::string shown = text_.push(part.text); !shown.empty()) events.emplace_back(Text{std::move(shown), {}, 0});
+      continue;
+    }
+    flush_text(events);
+    if (part.kind == AnswerPart::Kind::thinking) {
+      events.emplace_back(Thinking{part.text, {}, 0});
+    } else {
+      events.emplace_back(ToolCallBegun{next_call_id(), part.call.name, {}, 0});
+      events.emplace_back(ToolInput{part.call.input, {}, 0});
+      events.emplace_back(ToolCallEnded{{}, 0});
+    }
+  }
+  return events;
+}
+
+void AnswerReader::flush_text(std::vector<StreamEvent>& events) {
+  if (std::string held = text_.flush(); !held.empty()) events.emplace_back(Text{std::move(held), {}, 0});
+}
+
+std::string AnswerReader::next_call_id() {
+  const std::uint64_t first = mixed(call_seed_, static_cast<std::uint64_t>(++calls_));
+  return fmt::format("toolu_{:016x}{:08x}", first, mixed(first, 1) & 0xFFFFFFFFu);
+}
+
+}  // namespace pensieve
