@@ -64,6 +64,24 @@ const char* outcome_of(const StreamEvent& event) {
   return finished->reason == FinishReason::cancelled ? "cancelled" : "complete";
 }
 
+// Bytes of the answer that an event carries.
+std::size_t words_of(const StreamEvent& event) {
+  if (const auto* text = std::get_if<Text>(&event)) return text->text.size();
+  if (const auto* thinking = std::get_if<Thinking>(&event)) return thinking->text.size();
+  if (const auto* input = std::get_if<ToolInput>(&event)) return input->json.size();
+  return 0;
+}
+
+// When the token behind it was sampled, for events that stand for tokens.
+std::optional<std::int64_t> sampled_at(const StreamEvent& event) {
+  return std::visit(
+      [](const auto& made) -> std::optional<std::int64_t> {
+        if constexpr (requires { made.sampled_us; }) return made.sampled_us;
+        else return std::nullopt;
+      },
+      event);
+}
+
 bool is_last(const StreamEvent& event) { return std::holds_alternative<Finished>(event) || std::holds_alternative<Failed>(event); }
 
 }  // namespace
@@ -77,7 +95,7 @@ struct Api::Run final : EventSink {
   Run& operator=(const Run&) = delete;
 
   void on_event(StreamEvent event) override {
-    if (const auto* text = std::get_if<Text>(&event)) pending_bytes += text->text.size();
+    pending_bytes += words_of(event);
     pending.push_back(std::move(event));
     if (!paused && (pending_bytes > kPendingBytesMax || pending.size() > kPendingEventsMax)) {
       paused = true;
@@ -96,7 +114,7 @@ struct Api::Run final : EventSink {
     if (pending.empty()) co_return nullptr;
     auto event = std::make_unique<StreamEvent>(std::move(pending.front()));
     pending.pop_front();
-    if (const auto* text = std::get_if<Text>(event.get())) pending_bytes -= text->text.size();
+    pending_bytes -= words_of(*event);
     if (paused && pending.empty()) {
       paused = false;
       supervisor.resume(id);
@@ -202,14 +220,20 @@ bool Api::key_is_right(const http::Request& request) const {
 
 awaitable<void> Api::messages(http::Exchange& exchange) {
   const http::Request& request = exchange.request();
-  auto asked = anthropic::parse_messages_request(request.body, anthropic::Endpoint::messages);
+  auto asked = anthropic::parse_messages_request(request.body, anthropic::Endpoint::messages, options_.client_rules);
   if (!asked) {
     metrics_.requests("invalid").Increment();
     co_await exchange.reply(error_reply(asked.error(), request.id));
     co_return;
   }
+  if (asked->threaded) {
+    metrics_.requests("invalid").Increment();
+    co_await exchange.reply(anthropic::thread_unsupported_reply(request.id));
+    co_return;
+  }
+  note_normalised(*asked, request.id);
   Asked common{std::move(asked->model), asked->stream, std::move(asked->prompt), asked->sampling, asked->max_tokens, std::move(asked->stop_sequences)};
-  auto writer = std::make_unique<anthropic::MessageWriter>(new_message_id(), common.model);
+  auto writer = std::make_unique<anthropic::MessageWriter>(new_message_id(), common.model, asked->thinking_omitted);
   co_await generate(exchange, kAnthropic, std::move(common), std::move(writer));
 }
 
@@ -266,13 +290,22 @@ awaitable<void> Api::stream_answer(http::Exchange& exchange, Run& run) {
     if (const Result<void> ready = co_await supervisor_.until_ready(); ready) supervisor_.generate(std::move(run.generate), run);
     else run.on_event(Failed{ready.error()});
   }
+  TimePoint last_written = SteadyClock::now();
   while (open) {
     const auto event = co_await run.next(options_.ping_every, exchange);
     if (!event) {
+      last_written = SteadyClock::now();
       open = !exchange.client_gone() && co_await exchange.write(run.writer->ping());
       continue;
     }
-    open = co_await exchange.write(run.writer->events_for(*event, request_id));
+    std::string bytes = run.writer->events_for(*event, request_id);
+    // A model that thinks unseen says nothing for long; the client must hear that it lives.
+    const TimePoint now = SteadyClock::now();
+    if (bytes.empty() && now - last_written > options_.ping_every) bytes = run.writer->ping();
+    if (!bytes.empty()) {
+      last_written = now;
+      open = co_await exchange.write(bytes);
+    }
     if (!open) break;
     note_written(run, *event);
     if (!is_last(*event)) continue;
@@ -311,13 +344,20 @@ awaitable<void> Api::whole_answer(http::Exchange& exchange, Run& run) {
 }
 
 void Api::note_written(Run& run, const StreamEvent& event) {
-  const auto* text = std::get_if<Text>(&event);
-  if (text == nullptr) return;
+  const std::optional<std::int64_t> sampled_us = sampled_at(event);
+  if (!sampled_us) return;
   const TimePoint now = SteadyClock::now();
   if (run.last_token_written == TimePoint{}) metrics_.time_to_first_token.Observe(seconds(now - run.read_at));
   else metrics_.time_between_tokens.Observe(seconds(now - run.last_token_written));
   run.last_token_written = now;
-  metrics_.token_to_socket.Observe(static_cast<double>(monotonic_us(now) - text->sampled_us) * 1e-6);
+  metrics_.token_to_socket.Observe(static_cast<double>(monotonic_us(now) - *sampled_us) * 1e-6);
+}
+
+void Api::note_normalised(const anthropic::MessagesRequest& asked, const std::string& id) {
+  for (const auto& [what, times] : asked.normalised) {
+    metrics_.normalised(what).Increment(times);
+    log::debug("{}: {} ({} times)", id, what, times);
+  }
 }
 
 void Api::note_end(const StreamEvent& event) {
@@ -327,9 +367,13 @@ void Api::note_end(const StreamEvent& event) {
 
 awaitable<void> Api::count_tokens(http::Exchange& exchange) {
   const http::Request& request = exchange.request();
-  auto asked = anthropic::parse_messages_request(request.body, anthropic::Endpoint::count_tokens);
+  auto asked = anthropic::parse_messages_request(request.body, anthropic::Endpoint::count_tokens, options_.client_rules);
   if (!asked) {
     co_await exchange.reply(error_reply(asked.error(), request.id));
+    co_return;
+  }
+  if (asked->threaded) {
+    co_await exchange.reply(anthropic::thread_unsupported_reply(request.id));
     co_return;
   }
   const auto counted = co_await supervisor_.count(std::move(asked->prompt), false);

@@ -44,6 +44,7 @@ class Api {
   boost::asio::awaitable<void> stream_answer(http::Exchange& exchange, Run& run);
   boost::asio::awaitable<void> whole_answer(http::Exchange& exchange, Run& run);
   void note_written(Run& run, const StreamEvent& event);
+  void note_normalised(const anthropic::MessagesRequest& asked, const std::string& id);
   void note_end(const StreamEvent& event);
   http::Reply get_reply(const http::Request& request) const;
   http::Reply models(const http::Request& request) const;

@@ -44,11 +44,16 @@ Metrics::Metrics(std::shared_ptr<prometheus::Registry> r)
                                 {0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.1, 1})),
       registry_(std::move(r)) {
   for (const char* outcome : {"complete", "error", "overloaded", "invalid", "cancelled"}) requests(outcome);
+  for (const char* what : {"billing_line", "dropped_tool", "merged_turn", "system_inside", "unknown_block", "unseen_block"}) normalised(what);
   for (const char* cause : {"exit", "signal", "stall", "garbage", "fatal"}) worker_restarts(cause);
 }
 
 prometheus::Counter& Metrics::requests(const std::string& outcome) { return request_family(*registry_).Add({{"outcome", outcome}}); }
 prometheus::Counter& Metrics::worker_restarts(const std::string& cause) { return restart_family(*registry_).Add({{"cause", cause}}); }
+
+prometheus::Counter& Metrics::normalised(const std::string& what) {
+  return prometheus::BuildCounter().Name("pensieve_requests_normalised_total").Help("What was changed in requests on their way in").Register(*registry_).Add({{"what", what}});
+}
 
 std::string Metrics::text() const { return prometheus::TextSerializer().Serialize(registry_->Collect()); }
 

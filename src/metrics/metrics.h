@@ -23,6 +23,8 @@ class Metrics {
   prometheus::Counter& requests(const std::string& outcome);
   // Workers started again, by what ended the one before: exit, signal, stall, garbage, fatal.
   prometheus::Counter& worker_restarts(const std::string& cause);
+  // What the API's edge changed in requests; docs/metrics.md lists the names.
+  prometheus::Counter& normalised(const std::string& what);
   prometheus::Counter& prompt_tokens;
   prometheus::Counter& output_tokens;
   prometheus::Gauge& running;

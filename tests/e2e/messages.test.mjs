@@ -149,6 +149,7 @@ describe("messages", () => {
       "llm_time_between_tokens_seconds histogram",
       "llm_time_to_first_token_seconds histogram",
       "pensieve_memory_pss_bytes gauge",
+      "pensieve_requests_normalised_total counter",
       "pensieve_token_to_socket_seconds histogram",
       "pensieve_worker_restarts_total counter",
     ]);

@@ -80,30 +80,73 @@ export async function all(iterable) {
 
 // Whatever the model says, a stream has this form. Used by every test that reads one.
 export function checkForm(list) {
-  const names = list.map((e) => e.event).filter((name) => name !== "ping");
+  const heard = list.filter((e) => e.event !== "ping");
+  const names = heard.map((e) => e.event);
   const fail = (why) => {
     throw new Error(`${why}: ${names.join(" ")}`);
   };
   if (names[0] !== "message_start") fail("a stream begins with message_start");
+  const started = heard[0].data.message;
+  if (started.content.length !== 0 || started.stop_reason !== null || typeof started.usage.input_tokens !== "number") fail("message_start carries an empty message and its usage");
   let index = 0;
-  let open = false;
-  for (const [at, name] of names.entries()) {
-    const data = list.filter((e) => e.event !== "ping")[at].data;
+  let open = null; // The block that is open, with what its deltas said.
+  let calls = 0;
+  for (const { event: name, data } of heard) {
     if (data.type !== name) fail(`the event ${name} carries type ${data.type}`);
     if (name === "content_block_start") {
       if (open || data.index !== index) fail("blocks follow one another");
-      open = true;
+      open = { ...data.content_block, said: "" };
+      if (open.type === "text" && open.text !== "") fail("a text block begins empty");
+      if (open.type === "thinking" && (open.thinking !== "" || open.signature !== "")) fail("a thinking block begins with an empty thinking and signature");
+      if (open.type === "tool_use") {
+        calls += 1;
+        if (!/^toolu_[0-9a-f]{24}$/.test(open.id) || !/^[A-Za-z0-9_-]{1,128}$/.test(open.name) || JSON.stringify(open.input) !== "{}") fail("a tool_use block begins with id, name and an empty input");
+      } else if (open.type !== "text" && open.type !== "thinking") fail(`a block of type ${open.type}`);
     } else if (name === "content_block_delta") {
       if (!open || data.index !== index) fail("a delta stands inside its block");
+      const kinds = { text: ["text_delta"], thinking: ["thinking_delta", "signature_delta"], tool_use: ["input_json_delta"] }[open.type];
+      if (!kinds.includes(data.delta.type)) fail(`a ${data.delta.type} in a ${open.type} block`);
+      const said = data.delta.text ?? data.delta.thinking ?? data.delta.partial_json ?? data.delta.signature;
+      if (typeof said !== "string") fail("a delta says something");
+      open.said += said;
     } else if (name === "content_block_stop") {
       if (!open || data.index !== index) fail("a block is stopped once");
-      open = false;
+      if (open.type === "tool_use") {
+        const input = JSON.parse(open.said); // Throws when it is no JSON.
+        if (typeof input !== "object" || input === null || Array.isArray(input)) fail("the input of a call is an object");
+      }
+      open = null;
       index += 1;
     }
   }
   if (names.at(-1) === "error") return;
-  if (open) fail("every block is stopped");
   if (names.at(-2) !== "message_delta" || names.at(-1) !== "message_stop") fail("a stream ends with message_delta and message_stop");
+  const { delta, usage } = heard.at(-2).data;
+  if (typeof usage.output_tokens !== "number" || typeof usage.input_tokens !== "number") fail("message_delta carries the usage");
+  const cut = ["max_tokens", "model_context_window_exceeded"].includes(delta.stop_reason);
+  if (open && !(open.type === "tool_use" && cut)) fail("every block is stopped, but for a call that was cut off");
+  if (delta.stop_reason === "tool_use" && calls === 0) fail("stop_reason tool_use without a call");
+  if (delta.stop_reason === "end_turn" && calls > 0) fail("a call, and stop_reason end_turn");
+  if ((delta.stop_reason === "stop_sequence") !== (typeof delta.stop_sequence === "string")) fail("stop_sequence is named exactly when it stopped");
 }
 
-export const textOf = (list) => list.filter((e) => e.event === "content_block_delta").map((e) => e.data.delta.text).join("");
+export const textOf = (list) => list.filter((e) => e.event === "content_block_delta" && e.data.delta.type === "text_delta").map((e) => e.data.delta.text).join("");
+export const stopOf = (list) => list.find((e) => e.event === "message_delta")?.data.delta.stop_reason;
+
+// The blocks of a stream, as the SDK would put them together.
+export function blocksOf(list) {
+  const blocks = [];
+  for (const { event, data } of list) {
+    if (event === "content_block_start") blocks.push({ ...data.content_block, json: "" });
+    if (event !== "content_block_delta") continue;
+    const block = blocks[data.index];
+    const { type, ...rest } = data.delta;
+    if (type === "input_json_delta") block.json += rest.partial_json;
+    else for (const [key, value] of Object.entries(rest)) block[key] += value;
+  }
+  return blocks.map(({ json, ...block }) => (block.type === "tool_use" ? { ...block, input: JSON.parse(json || "{}") } : block));
+}
+
+// What the scripted worker answers with, turn by turn (src/engine/fake_engine.h).
+export const turns = (...answers) => `!turns ${JSON.stringify(answers)}`;
+export const call = (name, args) => `<tool_call>\n${JSON.stringify({ name, arguments: args })}\n</tool_call>`;

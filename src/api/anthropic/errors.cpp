@@ -48,4 +48,18 @@ http::Reply error_reply(int status, const std::string& message, const std::strin
 
 http::Reply error_reply(const Error& error, const std::string& request_id) { return error_reply(status_of(error.code), error.message, request_id); }
 
+http::Reply thread_unsupported_reply(const std::string& request_id) {
+  const nlohmann::ordered_json body = {
+      {"type", "error"},
+      {"error",
+       {{"type", type_of_status(400)},
+        {"message", "thread: message threads are not kept here; send the whole conversation in messages"},
+        {"details", {{"error_code", "thread_unsupported_request"}, {"unsupported", {"thread"}}}}}},
+      {"request_id", request_id}};
+  http::Reply reply;
+  reply.status = 400;
+  reply.body = body.dump();
+  return reply;
+}
+
 }  // namespace pensieve::anthropic

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/anthropic/errors.h"
+#include "api/anthropic/sealed_thinking.h"
 
 namespace pensieve::anthropic {
 namespace {
@@ -16,11 +17,21 @@ std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::erro
 std::string event(std::string_view name, const Json& data) { return fmt::format("event: {}\ndata: {}\n\n", name, dump(data)); }
 
 // The three input counts are disjoint; their sum is the prompt.
-Json usage_json(std::int32_t input_tokens, std::int32_t cached_tokens, std::int32_t output_tokens) {
-  return {{"input_tokens", input_tokens - cached_tokens},
-          {"cache_creation_input_tokens", 0},
-          {"cache_read_input_tokens", cached_tokens},
-          {"output_tokens", output_tokens}};
+Json usage_json(std::int32_t input_tokens, std::int32_t cached_tokens, std::int32_t output_tokens, std::int32_t thinking_tokens) {
+  Json usage = {{"input_tokens", input_tokens - cached_tokens},
+                {"cache_creation_input_tokens", 0},
+                {"cache_read_input_tokens", cached_tokens},
+                {"output_tokens", output_tokens}};
+  if (thinking_tokens > 0) usage["output_tokens_details"] = {{"thinking_tokens", thinking_tokens}};
+  return usage;
+}
+
+Json text_json(const std::string& text) { return {{"type", "text"}, {"text", text}, {"citations", nullptr}}; }
+Json thinking_json(const std::string& thinking, const std::string& signature) {
+  return {{"type", "thinking"}, {"thinking", thinking}, {"signature", signature}};
+}
+Json call_json(const std::string& id, const std::string& name, const Json& input) {
+  return {{"type", "tool_use"}, {"id", id}, {"name", name}, {"input", input}, {"caller", {{"type", "direct"}}}};
 }
 
 const char* stop_reason_of(FinishReason reason) {
@@ -51,13 +62,35 @@ Json message_json(const std::string& id, const std::string& model) {
 
 }  // namespace
 
-MessageWriter::MessageWriter(std::string message_id, std::string model) : message_id_(std::move(message_id)), model_(std::move(model)) {}
+struct MessageWriter::Content {
+  Json blocks = Json::array();
+  std::string input;  // Of the call that is open.
+};
+
+MessageWriter::MessageWriter(std::string message_id, std::string model, bool thinking_omitted)
+    : message_id_(std::move(message_id)), model_(std::move(model)), thinking_omitted_(thinking_omitted), content_(std::make_unique<Content>()) {}
+
+MessageWriter::~MessageWriter() = default;
 
 std::string MessageWriter::events_for(const StreamEvent& stream_event, const std::string& request_id) {
   if (const auto* text = std::get_if<Text>(&stream_event)) {
-    return event("content_block_delta",
-                 {{"type", "content_block_delta"}, {"index", 0}, {"delta", {{"type", "text_delta"}, {"text", text->text}}}});
+    std::string events = open(Open::text);
+    return events += delta("text_delta", "text", text->text);
   }
+  if (const auto* thinking = std::get_if<Thinking>(&stream_event)) {
+    thinking_tokens_ += static_cast<std::int32_t>(thinking->tokens.size());
+    std::string events = open(Open::thinking);
+    if (thinking_omitted_) unseen_thinking_ += thinking->text;
+    else events += delta("thinking_delta", "thinking", thinking->text);
+    return events;
+  }
+  if (const auto* begun = std::get_if<ToolCallBegun>(&stream_event)) {
+    std::string events = close();
+    open_ = Open::call;
+    return events + event("content_block_start", {{"type", "content_block_start"}, {"index", ++index_}, {"content_block", call_json(begun->id, begun->name, Json::object())}});
+  }
+  if (const auto* input = std::get_if<ToolInput>(&stream_event)) return delta("input_json_delta", "partial_json", input->json);
+  if (std::holds_alternative<ToolCallEnded>(stream_event)) return close();
   if (const auto* started = std::get_if<Started>(&stream_event)) return start(*started);
   if (const auto* finished = std::get_if<Finished>(&stream_event)) return finish(*finished);
   if (const auto* failed = std::get_if<Failed>(&stream_event)) {
@@ -70,31 +103,81 @@ std::string_view MessageWriter::ping() const { return "event: ping\ndata: {\"typ
 
 std::string MessageWriter::start(const Started& started) {
   Json message = message_json(message_id_, model_);
-  message["usage"] = usage_json(started.input_tokens, started.cached_tokens, 0);
-  return event("message_start", {{"type", "message_start"}, {"message", message}}) +
-         event("content_block_start",
-               {{"type", "content_block_start"}, {"index", 0}, {"content_block", {{"type", "text"}, {"text", ""}, {"citations", nullptr}}}});
+  message["usage"] = usage_json(started.input_tokens, started.cached_tokens, 0, 0);
+  return event("message_start", {{"type", "message_start"}, {"message", message}});
+}
+
+std::string MessageWriter::open(Open kind) {
+  if (open_ == kind) return {};
+  std::string events = close();
+  open_ = kind;
+  const Json block = kind == Open::text ? text_json("") : thinking_json("", "");
+  return events + event("content_block_start", {{"type", "content_block_start"}, {"index", ++index_}, {"content_block", block}});
+}
+
+std::string MessageWriter::close() {
+  if (open_ == Open::nothing) return {};
+  std::string events;
+  if (open_ == Open::thinking && thinking_omitted_) events = delta("signature_delta", "signature", seal_thinking(std::exchange(unseen_thinking_, {})));
+  open_ = Open::nothing;
+  return events + event("content_block_stop", {{"type", "content_block_stop"}, {"index", index_}});
+}
+
+std::string MessageWriter::delta(const char* type, const char* field, const std::string& text) const {
+  return event("content_block_delta", {{"type", "content_block_delta"}, {"index", index_}, {"delta", {{"type", type}, {field, text}}}});
 }
 
 std::string MessageWriter::finish(const Finished& finished) {
   const Usage& usage = finished.usage;
-  return event("content_block_stop", {{"type", "content_block_stop"}, {"index", 0}}) +
+  std::string events;
+  // Clients read content[0] of an answer that says nothing, too.
+  if (index_ < 0 && usage.output_tokens > 0) events = open(Open::text);
+  // A call that was not sampled whole is never closed: it would be executed.
+  if (open_ != Open::call) events += close();
+  return events +
          event("message_delta", {{"type", "message_delta"},
                                  {"delta", {{"stop_reason", stop_reason_of(finished.reason)}, {"stop_sequence", or_null(finished.stop_sequence)}}},
-                                 {"usage", usage_json(usage.input_tokens, usage.cached_tokens, usage.output_tokens)}}) +
+                                 {"usage", usage_json(usage.input_tokens, usage.cached_tokens, usage.output_tokens, thinking_tokens_)}}) +
          event("message_stop", {{"type", "message_stop"}});
 }
 
-void MessageWriter::collect(const StreamEvent& event) {
-  if (const auto* text = std::get_if<Text>(&event)) text_ += text->text;
+void MessageWriter::collect(const StreamEvent& stream_event) {
+  Json& blocks = content_->blocks;
+  const auto last_is = [&](const char* type) { return !blocks.empty() && blocks.back()["type"] == type; };
+  if (const auto* text = std::get_if<Text>(&stream_event)) {
+    if (!last_is("text")) blocks.push_back(text_json(""));
+    blocks.back()["text"].get_ref<std::string&>() += text->text;
+  } else if (const auto* thinking = std::get_if<Thinking>(&stream_event)) {
+    thinking_tokens_ += static_cast<std::int32_t>(thinking->tokens.size());
+    if (!last_is("thinking")) blocks.push_back(thinking_json("", ""));
+    blocks.back()["thinking"].get_ref<std::string&>() += thinking->text;
+  } else if (const auto* begun = std::get_if<ToolCallBegun>(&stream_event)) {
+    content_->input.clear();
+    open_ = Open::call;
+    blocks.push_back(call_json(begun->id, begun->name, Json::object()));
+  } else if (const auto* input = std::get_if<ToolInput>(&stream_event)) {
+    content_->input += input->json;
+  } else if (std::holds_alternative<ToolCallEnded>(stream_event)) {
+    open_ = Open::nothing;
+    Json parsed = Json::parse(content_->input, nullptr, false);
+    if (parsed.is_object()) blocks.back()["input"] = std::move(parsed);
+  }
 }
 
 std::string MessageWriter::whole(const Finished& finished) {
+  Json& blocks = content_->blocks;
+  if (open_ == Open::call) blocks.erase(blocks.size() - 1);  // Not sampled whole.
+  for (Json& block : blocks) {
+    if (!thinking_omitted_ || block["type"] != "thinking") continue;
+    block["signature"] = seal_thinking(block["thinking"].get_ref<const std::string&>());
+    block["thinking"] = "";
+  }
+  if (blocks.empty() && finished.usage.output_tokens > 0) blocks.push_back(text_json(""));
   Json message = message_json(message_id_, model_);
-  message["content"].push_back({{"type", "text"}, {"text", text_}, {"citations", nullptr}});
+  message["content"] = std::move(blocks);
   message["stop_reason"] = stop_reason_of(finished.reason);
   message["stop_sequence"] = or_null(finished.stop_sequence);
-  message["usage"] = usage_json(finished.usage.input_tokens, finished.usage.cached_tokens, finished.usage.output_tokens);
+  message["usage"] = usage_json(finished.usage.input_tokens, finished.usage.cached_tokens, finished.usage.output_tokens, thinking_tokens_);
   return dump(message);
 }
 

@@ -5,6 +5,8 @@
 //   Source   shared/API.md sections 1.3 to 1.5.
 #pragma once
 
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -15,7 +17,9 @@ namespace pensieve::anthropic {
 
 class MessageWriter final : public AnswerWriter {
  public:
-  MessageWriter(std::string message_id, std::string model);
+  // `thinking_omitted`: thinking blocks come without their words (sealed_thinking.h).
+  MessageWriter(std::string message_id, std::string model, bool thinking_omitted = false);
+  ~MessageWriter() override;
 
   // The server-sent events for this event; empty for those that clients are not told.
   std::string events_for(const StreamEvent& event, const std::string& request_id) override;
@@ -26,12 +30,23 @@ class MessageWriter final : public AnswerWriter {
   std::string whole(const Finished& finished) override;
 
  private:
+  enum class Open { nothing, text, thinking, call };
+  struct Content;  // The blocks of a message that is not streamed.
+
   std::string start(const Started& started);
   std::string finish(const Finished& finished);
+  std::string open(Open kind);  // Closes what was open, if it was of another kind.
+  std::string close();
+  std::string delta(const char* type, const char* field, const std::string& text) const;
 
   std::string message_id_;
   std::string model_;
-  std::string text_;
+  const bool thinking_omitted_;
+  Open open_ = Open::nothing;
+  int index_ = -1;
+  std::string unseen_thinking_;       // Of the open block.
+  std::int32_t thinking_tokens_ = 0;
+  std::unique_ptr<Content> content_;
 };
 
 }  // namespace pensieve::anthropic

@@ -4,6 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "api/anthropic/sealed_thinking.h"
+
 namespace pensieve::anthropic {
 namespace {
 
@@ -36,6 +38,82 @@ TEST(MessageWriter, AStreamByteForByte) {
             "\"usage\":{\"input_tokens\":6,\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":4,\"output_tokens\":3}}\n\n"
             "event: message_stop\n"
             "data: {\"type\":\"message_stop\"}\n\n");
+}
+
+TEST(MessageWriter, ThinkingTextAndACallAreBlocksOneAfterAnother) {
+  MessageWriter writer("msg_1", "m");
+  const std::string bytes = all(writer, {Started{1, 0}, Thinking{"hm", {1, 2}, 0}, Text{"So", {3}, 0}, ToolCallBegun{"toolu_1", "now", {4}, 0}, ToolInput{"{\"a\":", {}, 0},
+                                         ToolInput{"1}", {}, 0}, ToolCallEnded{{}, 0}, Finished{FinishReason::tool_use, "", {1, 0, 4}, {}, 1, 2}});
+  const std::string blocks = bytes.substr(bytes.find("event: content_block_start"));
+  EXPECT_EQ(blocks,
+            "event: content_block_start\n"
+            "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}}\n\n"
+            "event: content_block_delta\n"
+            "data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"thinking_delta\",\"thinking\":\"hm\"}}\n\n"
+            "event: content_block_stop\n"
+            "data: {\"type\":\"content_block_stop\",\"index\":0}\n\n"
+            "event: content_block_start\n"
+            "data: {\"type\":\"content_block_start\",\"index\":1,\"content_block\":{\"type\":\"text\",\"text\":\"\",\"citations\":null}}\n\n"
+            "event: content_block_delta\n"
+            "data: {\"type\":\"content_block_delta\",\"index\":1,\"delta\":{\"type\":\"text_delta\",\"text\":\"So\"}}\n\n"
+            "event: content_block_stop\n"
+            "data: {\"type\":\"content_block_stop\",\"index\":1}\n\n"
+            "event: content_block_start\n"
+            "data: {\"type\":\"content_block_start\",\"index\":2,\"content_block\":{\"type\":\"tool_use\",\"id\":\"toolu_1\",\"name\":\"now\",\"input\":{},\"caller\":{\"type\":\"direct\"}}}\n\n"
+            "event: content_block_delta\n"
+            "data: {\"type\":\"content_block_delta\",\"index\":2,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"{\\\"a\\\":\"}}\n\n"
+            "event: content_block_delta\n"
+            "data: {\"type\":\"content_block_delta\",\"index\":2,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"1}\"}}\n\n"
+            "event: content_block_stop\n"
+            "data: {\"type\":\"content_block_stop\",\"index\":2}\n\n"
+            "event: message_delta\n"
+            "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\",\"stop_sequence\":null},"
+            "\"usage\":{\"input_tokens\":1,\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,\"output_tokens\":4,\"output_tokens_details\":{\"thinking_tokens\":2}}}\n\n"
+            "event: message_stop\n"
+            "data: {\"type\":\"message_stop\"}\n\n");
+}
+
+TEST(MessageWriter, OmittedThinkingTravelsInTheSignature) {
+  MessageWriter writer("msg_1", "m", true);
+  const std::string bytes = all(writer, {Started{1, 0}, Thinking{"h", {1}, 0}, Thinking{"m", {2}, 0}, Text{"So", {3}, 0}});
+  EXPECT_EQ(bytes.find("thinking_delta"), std::string::npos);
+  EXPECT_NE(bytes.find("{\"type\":\"signature_delta\",\"signature\":\"" + seal_thinking("hm") + "\"}"), std::string::npos);
+  MessageWriter whole("msg_1", "m", true);
+  whole.collect(Thinking{"hm", {1}, 0});
+  const auto message = nlohmann::json::parse(whole.whole(Finished{FinishReason::end_turn, "", {1, 0, 1}, {}, 0, 0}));
+  EXPECT_EQ(message["content"][0]["thinking"], "");
+  EXPECT_EQ(message["content"][0]["signature"], seal_thinking("hm"));
+}
+
+TEST(MessageWriter, ACallThatWasCutOffIsNeverClosed) {
+  MessageWriter writer("msg_1", "m");
+  const std::string bytes = all(writer, {Started{1, 0}, ToolCallBegun{"toolu_1", "now", {4}, 0}, ToolInput{"{", {}, 0}, Finished{FinishReason::max_tokens, "", {1, 0, 4}, {}, 1, 2}});
+  EXPECT_EQ(bytes.find("content_block_stop"), std::string::npos);
+  EXPECT_NE(bytes.find("message_stop"), std::string::npos);
+  MessageWriter whole("msg_1", "m");
+  whole.collect(Text{"a", {1}, 0});
+  whole.collect(ToolCallBegun{"toolu_1", "now", {4}, 0});
+  whole.collect(ToolInput{"{", {}, 0});
+  EXPECT_EQ(nlohmann::json::parse(whole.whole(Finished{FinishReason::max_tokens, "", {1, 0, 4}, {}, 1, 2}))["content"].size(), 1u);
+}
+
+TEST(MessageWriter, AnAnswerWithoutWordsHasOneEmptyBlockAndAPrewarmNone) {
+  MessageWriter writer("msg_1", "m");
+  EXPECT_NE(all(writer, {Started{1, 0}, Finished{FinishReason::end_turn, "", {1, 0, 1}, {}, 1, 2}}).find("content_block_start"), std::string::npos);
+  MessageWriter warm("msg_1", "m");
+  EXPECT_EQ(all(warm, {Started{1, 0}, Finished{FinishReason::max_tokens, "", {1, 0, 0}, {}, 1, 2}}).find("content_block_start"), std::string::npos);
+}
+
+TEST(MessageWriter, AWholeMessageWithACall) {
+  MessageWriter writer("msg_1", "m");
+  for (const StreamEvent& event : {StreamEvent(Thinking{"hm", {1}, 0}), StreamEvent(Text{"So", {2}, 0}), StreamEvent(ToolCallBegun{"toolu_1", "now", {3}, 0}),
+                                   StreamEvent(ToolInput{"{\"z\":1,\"a\":2}", {}, 0}), StreamEvent(ToolCallEnded{{}, 0})}) {
+    writer.collect(event);
+  }
+  const auto message = nlohmann::ordered_json::parse(writer.whole(Finished{FinishReason::tool_use, "", {7, 0, 2}, {}, 0, 0}));
+  EXPECT_EQ(message["content"].dump(),
+            R"([{"type":"thinking","thinking":"hm","signature":""},{"type":"text","text":"So","citations":null},)"
+            R"({"type":"tool_use","id":"toolu_1","name":"now","input":{"z":1,"a":2},"caller":{"type":"direct"}}])");
 }
 
 TEST(MessageWriter, AFailureIsAnErrorEvent) {

@@ -1,11 +1,16 @@
 // The body of POST /v1/messages and /v1/messages/count_tokens: JSON text in, core
 // types out. Pure; knows the API's field names and nothing else.
 //
+// The same words in another JSON shape come out the same: text as a string or as
+// blocks, is_error false or missing, a cache mark here or there. Prefixes of prompts
+// live on that. docs/api.md lists what is honoured, ignored and refused.
+//
 //   Errors   invalid_argument, beginning with the field's path ("messages.0.role: ...").
-//            Unknown fields are ignored: clients send new ones every month. What
-//            would change the meaning and is not there yet (tools, images) is refused.
+//            Unknown fields and blocks never fail a request: clients send new ones
+//            every month. What would be answered wrongly if it were ignored is refused.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -19,12 +24,22 @@ struct MessagesRequest {
   bool stream = false;
   Prompt prompt;
   Sampling sampling;
-  std::int32_t max_tokens = 0;
+  std::int32_t max_tokens = 0;  // 0: read the prompt, say nothing.
   std::vector<std::string> stop_sequences;
+  bool thinking_omitted = false;  // The client wants thinking blocks without their words.
+  std::int32_t keep_seconds = 0;  // The longest cache_control in it: 300 or 3,600; 0: none.
+
+  bool threaded = false;          // It has `thread` (beta); nothing else of it was read.
+
+  // What was changed on the way in, and how often: names as in docs/metrics.md.
+  std::map<std::string, int> normalised;
 };
 
 enum class Endpoint { messages, count_tokens };  // count_tokens needs no max_tokens.
 
-Result<MessagesRequest> parse_messages_request(std::string_view body, Endpoint endpoint);
+// `client_rules`: rules for particular clients. There is one: Claude Code's first
+// system block ("x-anthropic-billing-header: ...") differs in every conversation and
+// is left out.
+Result<MessagesRequest> parse_messages_request(std::string_view body, Endpoint endpoint, bool client_rules = true);
 
 }  // namespace pensieve::anthropic
