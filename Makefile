@@ -2,11 +2,12 @@
 PRESET ?= release
 BUILD := build/$(PRESET)
 
-.PHONY: help build run test bench fuzz format tidy asan tsan conformance clean
+.PHONY: help build run test e2e bench fuzz format tidy asan tsan conformance clean
 
 help:
 	@echo "make run          set up, build, start the server with the built-in model, ask it one question"
 	@echo "make test         set up, build, run all tests"
+	@echo "make e2e          Claude Code itself, pinned and newest, against the server (downloads some 750 MB from npm)"
 	@echo "make build        build only (build/release/bin/)"
 	@echo "make asan, tsan   the tests under AddressSanitizer+UBSan, ThreadSanitizer"
 	@echo "make tidy         clang-tidy; make format: clang-format"
@@ -25,6 +26,12 @@ test:
 	@scripts/install-packages build test
 	@$(MAKE) --no-print-directory build
 	@scripts/test $(BUILD)
+
+e2e:
+	@scripts/install-packages build test
+	@$(MAKE) --no-print-directory build
+	@cd tests/claude && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund --loglevel=error; }
+	@PENSIEVE_BIN=$(CURDIR)/$(BUILD)/bin node --test tests/claude/claude.test.mjs
 
 asan tsan:
 	@$(MAKE) --no-print-directory build PRESET=$@
