@@ -14,6 +14,7 @@
 
 #include "api/anthropic/errors.h"
 #include "api/anthropic/message_writer.h"
+#include "api/openai/errors.h"
 #include "base/log.h"
 #include "base/version.h"
 #include "platform/memory.h"
@@ -133,6 +134,7 @@ struct Api::Run final : EventSink {
     // The other fields of the prompt say how the answer is to be understood.
     made.prompt = request.prompt;
     made.prompt.messages.clear();
+    made.prompt.text.clear();
     made.prompt.tokens = std::move(counted.tokens);
     made.opening = std::move(counted.opening);
     made.sampling = request.sampling;
@@ -172,20 +174,22 @@ awaitable<void> Api::handle(http::Exchange& exchange) {
     co_return;
   }
   const bool known = path == "/v1/messages" || path == "/v1/messages/count_tokens" || path == "/v1/models" || path.starts_with("/v1/models/") ||
-                     path == "/health" || path == "/metrics";
+                     is_openai(path) || path == "/health" || path == "/metrics";
   if (!known) {
     co_await exchange.reply(error_reply(404, fmt::format("there is no endpoint {}", path), request.id));
     co_return;
   }
-  const bool wants_post = path.starts_with("/v1/messages");
+  const bool for_openai = is_openai(path);
+  const Dialect& dialect = for_openai ? openai::dialect() : kAnthropic;
+  const bool wants_post = for_openai || path.starts_with("/v1/messages");
   if (wants_post ? !post : !get) {
-    http::Reply reply = error_reply(405, fmt::format("{} {} is not possible; use {}", request.method, path, wants_post ? "POST" : "GET"), request.id);
+    http::Reply reply = dialect.refuse(405, fmt::format("{} {} is not possible; use {}", request.method, path, wants_post ? "POST" : "GET"), request.id);
     reply.headers.emplace_back("allow", wants_post ? "POST" : "GET, HEAD");
     co_await exchange.reply(std::move(reply));
     co_return;
   }
   if (path != "/health" && !key_is_right(request)) {
-    http::Reply reply = error_reply(401, "the API key is missing or wrong; send it as x-api-key or as Authorization: Bearer", request.id);
+    http::Reply reply = dialect.refuse(401, "the API key is missing or wrong; send it as x-api-key or as Authorization: Bearer", request.id);
     reply.headers.emplace_back("x-should-retry", "false");
     co_await exchange.reply(std::move(reply));
     co_return;
@@ -193,11 +197,12 @@ awaitable<void> Api::handle(http::Exchange& exchange) {
   if (wants_post) {
     const std::string_view type = request.header("content-type");
     if (!type.empty() && !type.starts_with("application/json")) {
-      co_await exchange.reply(error_reply(415, fmt::format("content-type: '{}' is not application/json", type), request.id));
+      co_await exchange.reply(dialect.refuse(415, fmt::format("content-type: '{}' is not application/json", type), request.id));
       co_return;
     }
   }
   if (path == "/v1/messages") co_return co_await messages(exchange);
+  if (for_openai) co_return co_await openai(exchange);
   if (path == "/v1/messages/count_tokens") co_return co_await count_tokens(exchange);
   http::Reply reply = get_reply(request);
   co_await exchange.reply(std::move(reply));
@@ -396,7 +401,7 @@ http::Reply Api::models(const http::Request& request) const {
   if (!supervisor_.status().ready) return error_reply(503, "the model is still loading", request.id);
   const http::Reply one = model(request, model_id());
   const Json entry = Json::parse(one.body);
-  return json_reply({{"data", Json::array({entry})}, {"has_more", false}, {"first_id", model_id()}, {"last_id", model_id()}});
+  return json_reply({{"object", "list"}, {"data", Json::array({entry})}, {"has_more", false}, {"first_id", model_id()}, {"last_id", model_id()}});
 }
 
 http::Reply Api::model(const http::Request& request, const std::string& id) const {
@@ -406,8 +411,12 @@ http::Reply Api::model(const http::Request& request, const std::string& id) cons
     return error_reply(404, fmt::format("model: '{}' is not known; GET /v1/models lists the loaded one (POST /v1/messages takes any name)", id), request.id);
   }
   const auto no = [] { return Json{{"supported", false}}; };
+  // Both kinds of clients find their fields: `object`, `created` and `owned_by` are OpenAI's.
   return json_reply({{"id", model_id()},
                      {"type", "model"},
+                     {"object", "model"},
+                     {"created", 0},
+                     {"owned_by", "pensieve"},
                      {"display_name", ready->model.name},
                      {"created_at", "1970-01-01T00:00:00Z"},
                      {"lifecycle", "active"},

@@ -40,6 +40,8 @@ class Api {
   boost::asio::awaitable<void> messages(http::Exchange& exchange);
   // Runs one request of any dialect, from its place in the line to its last byte.
   boost::asio::awaitable<void> generate(http::Exchange& exchange, const Dialect& dialect, Asked asked, std::unique_ptr<AnswerWriter> writer);
+  static bool is_openai(std::string_view path);
+  boost::asio::awaitable<void> openai(http::Exchange& exchange);  // api/openai/endpoints.cpp
   boost::asio::awaitable<void> count_tokens(http::Exchange& exchange);
   boost::asio::awaitable<void> stream_answer(http::Exchange& exchange, Run& run);
   boost::asio::awaitable<void> whole_answer(http::Exchange& exchange, Run& run);

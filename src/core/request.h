@@ -112,7 +112,8 @@ struct ThinkingSettings {
 // for both, for they also say how the answer is to be understood.
 struct Prompt {
   std::vector<Message> messages;  // In order; a system message may stand anywhere. The assistant last: continue it.
-  std::vector<TokenId> tokens;    // When not empty, these are the prompt and messages are not read.
+  std::string text;               // When not empty, this is the prompt as it stands: no template, no messages.
+  std::vector<TokenId> tokens;    // When not empty, these are the prompt and nothing else is read.
   std::vector<Tool> tools;
   ToolChoice tool_choice;
   ThinkingSettings thinking;

@@ -277,13 +277,14 @@ ThinkingSettings read_thinking(Reader& reader) {
 Prompt read_prompt(Reader& reader) {
   Prompt prompt;
   prompt.tokens = reader.tokens("tokens");
+  prompt.text = reader.text("text");
   prompt.tools = read_tools(reader);
   prompt.tool_choice = read_tool_choice(reader);
   prompt.thinking = read_thinking(reader);
   prompt.json_schema = reader.text("json_schema");
   const Json* messages = reader.find("messages");
   if (messages == nullptr) {
-    if (prompt.tokens.empty()) reader.fail("messages", "an array of messages, or tokens");
+    if (prompt.tokens.empty() && prompt.text.empty()) reader.fail("messages", "an array of messages, or text, or tokens");
     return prompt;
   }
   if (!messages->is_array()) {
@@ -295,7 +296,7 @@ Prompt read_prompt(Reader& reader) {
     if (!message) return prompt;
     prompt.messages.push_back(*std::move(message));
   }
-  if (prompt.messages.empty() && prompt.tokens.empty()) reader.fail("messages", "at least one message");
+  if (prompt.messages.empty() && prompt.tokens.empty() && prompt.text.empty()) reader.fail("messages", "at least one message");
   return prompt;
 }
 
@@ -460,6 +461,7 @@ void put_prompt(Json& object, const Prompt& prompt) {
     if (prompt.thinking.budget_tokens) object["thinking_budget_tokens"] = *prompt.thinking.budget_tokens;
     if (!prompt.thinking.effort.empty()) object["effort"] = prompt.thinking.effort;
   }
+  if (!prompt.text.empty()) object["text"] = prompt.text;
   if (!prompt.json_schema.empty()) object["json_schema"] = prompt.json_schema;
 }
 

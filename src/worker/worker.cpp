@@ -109,6 +109,7 @@ class WireThread {
       }
       return prompt.tokens;
     }
+    if (!prompt.text.empty()) return vocabulary.tokenise(prompt.text, vocabulary.adds_begin());
     Result<RenderedPrompt> rendered = chat_.render(prompt);
     if (!rendered) return std::move(rendered).error();
     opening = std::move(rendered->opening);
