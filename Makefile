@@ -10,6 +10,7 @@ help:
 	@echo "make e2e          Claude Code itself, pinned and newest, against the server (downloads some 750 MB from npm)"
 	@echo "make build        build only (build/release/bin/)"
 	@echo "make asan, tsan   the tests under AddressSanitizer+UBSan, ThreadSanitizer"
+	@echo "make conformance  what we import against MLX itself (needs PyPI)"
 	@echo "make tidy         clang-tidy; make format: clang-format"
 	@echo "make clean        remove build outputs, keep the engine"
 
@@ -50,8 +51,9 @@ tidy:
 	@$(MAKE) --no-print-directory build PRESET=tidy
 	@git ls-files 'src/*.cpp' 'apps/*.cpp' | xargs -P 2 -n 4 clang-tidy-19 -p build/tidy --quiet
 
-conformance:
-	@echo "make conformance: nothing here yet; it comes with the agents' issue (Python SDKs) and the import issue (MLX)."
+conformance: build
+	@scripts/install-packages conformance
+	@scripts/conformance-mlx $(BUILD)/bin
 
 clean:
 	@rm -rf build/release build/dev build/asan build/tsan build/tidy build/fuzz

@@ -47,6 +47,15 @@ int remove_model(const ModelsOptions& options);
 int alias_model(const ModelsOptions& options);
 int pull(const ModelsOptions& options);
 
+struct ImportCommand {
+  std::string models;
+  std::string folder;
+  std::string name;
+  std::string quantisation;
+  bool json = false;
+};
+int import_model(const ImportCommand& command, const std::string& own_path);
+
 // A file's path, or the path of a model of the catalogue by its name or alias. `models` as above.
 Result<std::string> resolve_model(const std::string& models, const std::string& text);
 

@@ -77,6 +77,14 @@ int main(int argc, char** argv) {
   pull_command->add_option("--chunk", models_options.chunk_mb, "Megabytes of one range: what an interruption costs at most, for each connection")->capture_default_str()->check(CLI::Range(1, 1024));
   pull_command->add_option("--stall", models_options.stall_seconds, "Seconds without a byte after which a connection is made anew")->capture_default_str()->check(CLI::Range(1, 600));
 
+  ImportCommand import_options;
+  CLI::App* import_command = app.add_subcommand("import", "Turn an MLX or safetensors checkpoint (Phi-3, Llama, Mistral, Qwen2, Qwen3) into a model of the catalogue");
+  import_command->add_option("DIR", import_options.folder, "The checkpoint's folder: config.json, tokenizer, *.safetensors")->required();
+  import_command->add_option("--name", import_options.name, "What to call it; default: the folder's name");
+  import_command->add_option("--quant", import_options.quantisation, "f16, bf16, q8_0, q4_0, q4_k_s, q4_k_m, q5_k_m, q6_k; default: as near to the checkpoint as can be");
+  import_command->add_option("--models", import_options.models, "Folder of the models; default: PENSIEVE_MODELS, or ~/.local/share/pensieve/models");
+  import_command->add_flag("--json", import_options.json, "Print the report as JSON");
+
   CLI::App* version_command = app.add_subcommand("version", "Print the version");
   CLI::App* help_command = app.add_subcommand("help", "Print this help; 'pensieve COMMAND --help' prints a command's");
 
@@ -99,6 +107,7 @@ int main(int argc, char** argv) {
   if (show_command->parsed()) return show_model(models_options);
   if (rm_command->parsed()) return remove_model(models_options);
   if (alias_command->parsed()) return alias_model(models_options);
+  if (import_command->parsed()) return import_model(import_options, own_path(argv[0]));
   if (pull_command->parsed()) return pull(models_options);
   const auto settings = Settings::resolve(flags, [](const char* name) { return std::getenv(name); });
   if (!settings) {

@@ -11,6 +11,7 @@
 #include <regex>
 
 #include "base/utf8.h"
+#include "catalogue/json_text.h"
 
 namespace pensieve {
 namespace {
@@ -119,7 +120,7 @@ Result<HubReference> parse_hub_reference(const std::string& text) {
 }
 
 Result<std::vector<HubFile>> parse_hub_tree(const std::string& text) {
-  const json tree = json::parse(text, nullptr, false);
+  const json tree = parse_json(text);
   if (!tree.is_array() || tree.size() > kFilesMax) return Error{ErrorCode::corrupt, "the hub's list of files is not a JSON list"};
   std::vector<HubFile> files;
   for (const json& entry : tree) {
