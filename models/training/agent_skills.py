@@ -68,56 +68,130 @@ def persona_name(s):
 
 # --- JSON ----------------------------------------------------------------------
 
-FIELDS = {"name": lambda s: s.name(), "age": lambda s: s.randint(1, 99), "city": lambda s: s.choice(CITIES), "color": lambda s: s.choice(COLORS),
+FIELDS = {"name": lambda s: s.name(), "age": lambda s: s.randint(1, 99), "city": lambda s: s.place_name(), "color": lambda s: s.choice(COLORS),
           "job": lambda s: s.choice(JOBS), "pet": lambda s: s.choice(ANIMALS), "food": lambda s: s.choice(FOODS), "day": lambda s: s.choice(DAYS),
           "month": lambda s: s.choice(MONTHS), "count": lambda s: s.number(3), "hobby": lambda s: s.choice(HOBBIES), "price": lambda s: s.number(4),
-          "item": lambda s: s.noun(), "code": lambda s: s.ident(), "place": lambda s: s.choice(PLACES), "title": lambda s: s.pseudo(True) + " " + s.noun(),
-          "active": lambda s: s.chance(.5), "size": lambda s: s.choice(["small", "medium", "large"])}
+          "item": lambda s: s.noun(), "code": lambda s: s.code(), "place": lambda s: s.choice(PLACES), "title": lambda s: s.pseudo(True) + " " + s.noun(),
+          "active": lambda s: s.chance(.5), "size": lambda s: s.choice(["small", "medium", "large"]), "first_name": lambda s: s.name(),
+          "last_name": lambda s: s.pseudo(True), "email": lambda s: f"{s.name().lower()}@{s.noun()}.com", "user_id": lambda s: s.number(5), "path": lambda s: s.path(),
+          "score": lambda s: s.randint(0, 100), "done": lambda s: s.chance(.5), "country": lambda s: s.pseudo(True), "note": lambda s: s.words(s.randint(1, 4)),
+          "friend": lambda s: s.name(), "level": lambda s: s.randint(1, 12), "version": lambda s: f"{s.randint(0, 9)}.{s.randint(0, 20)}", "weight": lambda s: s.number(3)}
+
+
+def json_key(s):
+    k = s.random()
+    if k < .3: return s.noun()
+    if k < .5: return s.pseudo(False)
+    if k < .7: return s.english()
+    if k < .85: return s.english() + "_" + s.choice(["id", "name", "count", "type", s.noun(), s.english()])
+    return s.english() + s.choice(["Id", "Name", "Count", s.noun().capitalize(), s.english().capitalize()])
+
+
+def json_value(s):
+    k = s.random()
+    if k < .25: return s.pseudo()
+    if k < .45: return s.noun()
+    if k < .65: return s.number(4)
+    if k < .75: return s.code()
+    if k < .82: return s.name()
+    if k < .9: return s.english()
+    if k < .95: return s.chance(.5)
+    return s.words(s.randint(2, 3))
+
+
+def json_fields(s, low=1, high=5):
+    """{key: value} of known and of made-up keys."""
+    out = {}
+    n = s.randint(low, high)
+    while len(out) < n:
+        if s.chance(.55):
+            k = s.choice(list(FIELDS))
+            v = FIELDS[k](s)
+        else: k, v = json_key(s), json_value(s)
+        if k not in out: out[k] = v
+    return out
+
+
+def say(v):
+    return str(v).lower() if isinstance(v, bool) else str(v)
+
+
+def listing(s, values):
+    k = s.randrange(5)
+    if k == 0: return ", ".join(f"{x} {say(v)}" for x, v in values.items())
+    if k == 1: return "; ".join(f"{x}: {say(v)}" for x, v in values.items())
+    if k == 2: return ", ".join(f"the {x} is {say(v)}" for x, v in values.items())
+    if k == 3: return ", ".join(f"{x}={say(v)}" for x, v in values.items())
+    return "\n".join(f"{x}: {say(v)}" for x, v in values.items())
+
+
+def schema_of(s, values):
+    kind = lambda v: "boolean" if isinstance(v, bool) else "integer" if isinstance(v, int) else "string"
+    props = {}
+    for x, v in values.items():
+        if isinstance(v, dict): props[x] = schema_of(s, v)
+        elif isinstance(v, list): props[x] = {"type": "array", "items": {"type": kind(v[0])}}
+        else:
+            props[x] = {"type": kind(v)}
+            if isinstance(v, str) and s.chance(.1): props[x] = {"type": "string", "description": s.sentence()}
+    out = {"type": "object", "properties": props, "required": list(values)}
+    if s.chance(.3): out["additionalProperties"] = False
+    return out
 
 
 def json_shape(s):
     while True:
-        k = s.randrange(6)
-        only = s.choice(["", "", " Reply with JSON only.", " Answer only with JSON.", " JSON only, please.", " No other text."])
+        k = s.randrange(8)
+        only = s.choice(["", "", "", " Reply with JSON only.", " Answer only with JSON.", " JSON only, please.", " No other text.", " Just the JSON."])
         if k <= 2:
-            keys = s.sample(list(FIELDS), s.randint(1, 5))
-            if s.chance(.25): keys[s.randrange(len(keys))] = s.noun()
-            values = {x: (FIELDS[x](s) if x in FIELDS else s.choice([s.pseudo(), s.number(3)])) for x in keys}
-            say = lambda v: str(v).lower() if isinstance(v, bool) else str(v)
-            given = ", ".join(f"{x} {say(v)}" for x, v in values.items()) if s.chance(.5) else \
-                    "; ".join(f"{x}: {say(v)}" for x, v in values.items()) if s.chance(.5) else ", ".join(f"the {x} is {say(v)}" for x, v in values.items())
-            names = ", ".join(keys)
+            a = json_fields(s)
+            given, names = listing(s, a), ", ".join(a)
             q = s.choice([f"Make a JSON object with the keys {names}. {given}.", f"Write this as JSON: {given}.", f"Turn this into a JSON object with keys {names}: {given}",
-                          f"Give me JSON with {names} for: {given}.", f"Convert to JSON: {given}", f"Extract {names} as JSON from this text: {given}."])
-            a = values
+                          f"Give me JSON with {names} for: {given}.", f"Convert to JSON: {given}", f"Extract {names} as JSON from this text: {given}.",
+                          f"As JSON: {given}", f"{given}\nWrite that as a JSON object.", f"I need a JSON object: {given}", f"to json: {given}",
+                          f"Put this into JSON, please: {given}", f"Format as JSON: {given}", f"JSON for {given}"])
         elif k == 3:
-            items = [s.noun() if s.chance(.7) else s.pseudo() for _ in range(s.randint(1, 8))]
-            key = s.choice(["items", "words", "list", "things", "values", s.noun()])
+            items = [s.noun() if s.chance(.6) else s.pseudo() for _ in range(s.randint(1, 8))]
+            key = s.choice(["items", "words", "list", "things", "values", json_key(s), json_key(s)])
             bare = s.chance(.5)
-            q = s.choice([f"Make a JSON array of these words: {', '.join(items)}.", f"Write these words as a JSON array: {', '.join(items)}"]) if bare else \
-                s.choice([f"Write a JSON object with the key {key} that holds a list of: {', '.join(items)}.", f"Make a JSON object whose key \"{key}\" is an array of these words: {', '.join(items)}."])
+            q = s.choice([f"Make a JSON array of these words: {', '.join(items)}.", f"Write these words as a JSON array: {', '.join(items)}", f"JSON array of {', '.join(items)}",
+                          f"Give me a JSON list with {', '.join(items)}."]) if bare else \
+                s.choice([f"Write a JSON object with the key {key} that holds a list of: {', '.join(items)}.", f"Make a JSON object whose key \"{key}\" is an array of these words: {', '.join(items)}.",
+                          f"JSON object with an array {key}: {', '.join(items)}"])
             a = items if bare else {key: items}
         elif k == 4:
-            x = s.randint(0, 50)
+            x = s.randint(0, 50) if s.chance(.7) else s.randint(0, 900)
             y = x + s.randint(1, 12)
-            key = s.choice(["numbers", "values", "list", s.noun()])
+            key = s.choice(["numbers", "values", "list", json_key(s)])
             bare = s.chance(.5)
             q = s.choice([f"Write the numbers from {x} to {y} as a JSON array.", f"Give me a JSON array with the numbers {x} to {y}."]) if bare else \
                 f"Write a JSON object with the key {key} that holds the numbers from {x} to {y}."
             a = list(range(x, y + 1)) if bare else {key: list(range(x, y + 1))}
+        elif k == 5:
+            inner, outer, key = json_fields(s, 1, 3), json_fields(s, 1, 2), json_key(s)
+            if key in outer: continue
+            a = {**outer, key: inner}
+            q = s.choice([f"Make a JSON object with {listing(s, outer)} and an object {key} with {listing(s, inner)}.",
+                          f"Write JSON: {listing(s, outer)}, and inside {key}: {listing(s, inner)}."])
+        elif k == 6:
+            key, rows = s.choice(list(FIELDS)), s.randint(2, 4)
+            other = json_key(s)
+            if key == other: continue
+            a = [{key: FIELDS[key](s), other: json_value(s)} for _ in range(rows)]
+            q = s.choice(["Make a JSON array of objects with the keys ", "Write as a JSON list of objects with "]) + f"{key} and {other}: " + "; ".join(f"{say(x[key])}, {say(x[other])}" for x in a) + "."
         else:
-            keys = s.sample(list(FIELDS), s.randint(1, 4))
-            values = {x: FIELDS[x](s) for x in keys}
-            kind = lambda v: "boolean" if isinstance(v, bool) else "integer" if isinstance(v, int) else "string"
-            schema = {"type": "object", "properties": {x: {"type": kind(v)} for x, v in values.items()}, "required": keys}
-            if s.chance(.3): schema["additionalProperties"] = False
-            given = ", ".join(f"{x} is {str(v).lower() if isinstance(v, bool) else v}" for x, v in values.items())
-            q = f"{s.choice(['Answer with JSON that follows this schema', 'Use this JSON schema', 'Reply with JSON for this schema'])}: {json.dumps(schema)}\n{given}."
-            a = values
+            a = json_fields(s, 1, 4)
+            if s.chance(.15): a[json_key(s)] = json_fields(s, 1, 2)
+            if s.chance(.15): a[json_key(s)] = [s.noun() for _ in range(s.randint(1, 4))]
+            flat = {x: v for x, v in a.items() if not isinstance(v, (dict, list))}
+            given = ", ".join(f"{x} is {say(v)}" for x, v in flat.items()) if s.chance(.5) else listing(s, flat)
+            for x, v in a.items():
+                if isinstance(v, dict): given += f", and {x} has {listing(s, v)}"
+                if isinstance(v, list): given += f", and {x} holds {', '.join(v)}"
+            q = f"{s.choice(['Answer with JSON that follows this schema', 'Use this JSON schema', 'Reply with JSON for this schema', 'JSON schema', 'Follow this schema'])}: {json.dumps(schema_of(s, a))}\n{given}."
         q += only
         if s.mine(q): break
-    text = json.dumps(a, ensure_ascii=False)
-    return [user(q), assistant(text)], None, ("json", a)
+    return [user(q), assistant(json.dumps(a, ensure_ascii=False))], None, ("json", a)
 
 
 # --- tools ---------------------------------------------------------------------
@@ -127,7 +201,8 @@ S, I = "string", "integer"
 
 def bank(s):
     """Tools: name, description, {parameter: (type, note)}, request maker, result maker, answer maker."""
-    city, name, noun, n = s.choice(CITIES), s.name(), s.noun(), s.number(3)
+    city, name, n = s.place_name(), s.name(), s.number(3)
+    noun = s.noun() if s.chance(.75) else s.pseudo(False)
     path, w = s.path(), s.sentence()
     temp, sky = s.randint(-10, 38), s.choice(["sunny", "cloudy", "rainy", "windy", "snowy", "foggy"])
     t = f"{s.randint(0, 23):02d}:{s.randint(0, 59):02d}"
@@ -179,23 +254,63 @@ def bank(s):
     ]
 
 
+VERBS = """open close start stop count paint delete check move rename order book fetch scan print lock measure get set list create update remove add find
+    search send read write show load save copy run build test clean sort merge split convert upload download share pause resume cancel approve assign tag
+    archive restore publish track watch mark clear reset sync import export validate format compress encrypt""".split()
+
+
+def param_value(s):
+    """(type, value) of one argument."""
+    k = s.random()
+    if k < .22: return S, s.pseudo()
+    if k < .42: return S, s.noun()
+    if k < .55: return S, s.code()
+    if k < .62: return S, s.path()
+    if k < .68: return S, s.name()
+    if k < .74: return S, s.english()
+    if k < .94: return I, s.number(4)
+    return "boolean", s.chance(.5)
+
+
 def made_up_tool(s):
-    """A tool whose name the model has never seen; the request names what it does."""
-    verb = s.choice("open close start stop count paint delete check move rename order book fetch scan print lock measure".split())
-    noun = s.noun()
-    key = s.choice(["name", "id", "target", "label", "value", s.noun()])
-    v = s.choice([lambda: s.pseudo(), lambda: s.ident(), lambda: s.number(3), lambda: s.noun()])()
+    """A tool whose name the model has never seen; the request says what it does, and names the arguments."""
+    verb, noun = s.choice(VERBS), s.noun() if s.chance(.6) else s.pseudo(False) if s.chance(.5) else s.english()
+    style = s.randrange(7)
+    name = {0: f"{verb}_{noun}", 1: f"{verb}_{noun}", 2: f"{verb}{noun.capitalize()}", 3: f"{verb.capitalize()}{noun.capitalize()}", 4: f"{noun}_{verb}",
+            5: f"mcp__{s.pseudo(False)}__{verb}_{noun}", 6: f"{verb}-{noun}"}[style]
+    params = {}
+    n = s.choice([0, 1, 1, 1, 1, 2, 2, 2, 3])
+    while len(params) < n:
+        key = s.choice(["name", "id", "target", "label", "value", "path", "query", "limit", "text", json_key(s), json_key(s), json_key(s)])
+        if key not in params: params[key] = param_value(s)
+    args = {k: v for k, (_, v) in params.items()}
+    about = s.choice([f"{verb.capitalize()} the {noun}", f"{verb.capitalize()}s a {noun}", f"Use this to {verb} a {noun}", f"{verb.capitalize()} {noun}"])
+
+    def request():
+        please = s.choice(["Please ", "", "", "I want you to ", "Can you ", "Now ", "Could you please ", "I need you to "])
+        the = s.choice(["the", "the", "the", "a", "this"])
+        if n == 1 and s.chance(.35):
+            q = f"{verb} {the} {noun} {say(next(iter(args.values())))}"
+        elif n: q = f"{verb} {the} {noun} " + s.choice(["with ", "with the ", "using ", "with "]) + s.choice([" and ", ", ", ", "]).join(
+            s.choice([f"{k} {say(v)}", f"{k} {say(v)}", f"{k}={say(v)}", f"{k} set to {say(v)}"]) for k, v in args.items())
+        else: q = f"{verb} {the} {noun}"
+        q = please + q if please else q[0].upper() + q[1:]
+        return q + ("?" if please.startswith(("Can", "Could")) else s.choice([".", ".", ""])), args
+
     r = s.pseudo()
-    return (f"{verb}_{noun}" if s.chance(.7) else f"{verb}{noun.capitalize()}", f"{verb.capitalize()} the {noun}", {key: (I if isinstance(v, int) else S, f"The {key} of the {noun}")},
-            lambda: (s.choice([f"Please {verb} the {noun} with the {key} {v}.", f"{verb.capitalize()} the {noun} {v}.", f"I want you to {verb} the {noun} with {key} {v}."]), {key: v}),
-            lambda: (s.choice(["ok", "done", r, json.dumps({"status": "ok"})]), f"I did it: {verb} the {noun}.") )
+    return (name, about, {k: (t, f"The {k} of the {noun}") for k, (t, _) in params.items()}, request,
+            lambda: (lambda out: (out, s.choice([f"I did it: {verb} the {noun}."]) if out in ("ok", "done", '{"status": "ok"}') else f"The tool {name} said: {out}"))(
+                s.choice(["ok", "done", json.dumps({"status": "ok"}), r, s.sentence(), json.dumps({json_key(s): json_value(s)})])))
 
 
 def as_json(tool, s, anthropic_words=True):
     name, about, params = tool[0], tool[1], tool[2]
     if s.chance(.3): about += "."
     if s.chance(.15): about += " " + " ".join(s.sentence() for _ in range(s.randint(1, 6)))
-    props = {k: {"type": t, "description": d} if s.chance(.7) else {"type": t} for k, (t, d) in params.items()}
+    props = {k: {"type": t, "description": d} if s.chance(.6) else {"type": t} for k, (t, d) in params.items()}
+    if s.chance(.12):   # an argument that nobody needs to give
+        extra = json_key(s)
+        if extra not in props: props[extra] = {"type": s.choice([S, I, "boolean"]), "description": "Optional"}
     schema = {"type": "object", "properties": props, "required": list(params)}
     if s.chance(.15): schema["additionalProperties"] = False
     if s.chance(.1): schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
@@ -203,58 +318,66 @@ def as_json(tool, s, anthropic_words=True):
 
 
 NO_TOOL = [skills.small_talk, skills.arithmetic, skills.sequences, skills.greet, skills.copy, skills.count, skills.story]
+# Requests that a tool of the bank would answer; then the tool is to be called.
+CLASH = {"add_numbers": {skills.arithmetic}, "multiply": {skills.arithmetic}}
+
+
+def offer(s):
+    known = bank(s)
+    s.shuffle(known)
+    offered = known[:s.choice([0, 1, 1, 2, 2, 3, 3, 4, 5, 6])]
+    for _ in range(s.choice([0, 1, 1, 2, 3, 4]) if offered else s.randint(1, 4)): offered.append(made_up_tool(s))
+    names = set()
+    offered = [t for t in offered if not (t[0].lower() in names or names.add(t[0].lower()))]
+    if any(t[0] == "Read" for t in offered): offered = [t for t in offered if t[0] != "read_file"]
+    s.shuffle(offered)
+    return offered
 
 
 def tools(s, kind=None):
-    """One of: call, call and use the result, two calls, none needed."""
-    known = bank(s)
-    s.shuffle(known)
-    n = s.choice([1, 1, 2, 2, 3, 3, 4, 5, 6])
-    offered = known[:n]
-    for _ in range(s.choice([0, 0, 1, 2])): offered.append(made_up_tool(s))
-    names = set()
-    offered = [t for t in offered if not (t[0] in names or names.add(t[0]))]
-    if any(t[0] == "Read" for t in offered): offered = [t for t in offered if t[0] != "read_file"]
-    s.shuffle(offered)
-    kind = kind or s.choice(["call", "call", "use", "use", "none", "none", "unfit", "two"])
-    shown = [as_json(t, s) for t in offered]
+    """One of: call, call and use the result, two calls, none needed, none that fits."""
+    kind = kind or s.choice(["call", "call", "call", "use", "use", "use", "none", "none", "unfit", "two"])
     head = [system(s.choice(PERSONAS))] if s.chance(.4) else []
-    if kind == "none":
-        while True:
-            m, check = s.choice(NO_TOOL)(s)
-            if not any(t[0] in ("add_numbers", "multiply", "get_time", "play_music") for t in offered) or "um" not in str(m): break
-        clash = {"add_numbers", "multiply"}
-        if any(t[0] in clash for t in offered):
-            m, check = s.choice([skills.small_talk, skills.greet, skills.sequences])(s)
-        return head + m, shown, check
-    if kind == "unfit":
-        other = [t for t in known[n:] if t[0] not in names and t[0] not in ("Read", "read_file", "Bash", "Grep", "Write", "translate", "add_numbers", "multiply", "web_search")]
-        if {"web_search", "Bash"} & names or not other: return tools(s, "call")
-        q, _ = other[0][3]()
-        a = "I have no tool for that. I can only use the tools that I was given."
-        return head + [user(q), assistant(a)], shown, a
-    t = s.choice(offered)
-    q, args = t[3]()
-    if not s.mine(q): return tools(s, kind)
-    if kind == "two":
-        t2 = s.choice(offered)
-        if t2 is t: kind = "call"
-        else:
+    while True:
+        offered = offer(s)
+        names = {t[0] for t in offered}
+        shown = [as_json(t, s) for t in offered]
+        if kind == "none":
+            fn = s.choice(NO_TOOL)
+            if any(fn in CLASH.get(n, ()) for n in names): continue
+            m, check = fn(s)
+            return head + m, shown, check
+        if kind == "unfit":
+            if names & {"web_search", "Bash"}: continue
+            others = [t for t in (bank(s) if s.chance(.6) else [made_up_tool(s)])
+                      if t[0] not in names and t[0] not in ("Read", "read_file", "Bash", "Grep", "Write", "translate", "add_numbers", "multiply", "web_search")]
+            if not others: continue
+            q, _ = s.choice(others)[3]()
+            if not s.mine(q): continue
+            a = "I have no tool for that. I can only use the tools that I was given."
+            return head + [user(q), assistant(a)], shown, a
+        t = s.choice(offered)
+        q, args = t[3]()
+        if not s.mine(q): continue
+        if kind == "two":
+            if len(offered) < 2: continue
+            t2 = s.choice([x for x in offered if x is not t])
             q2, args2 = t2[3]()
-            joined = q + " " + s.choice(["", "And then: ", "Also: "]) + q2
             calls = [(t[0], args), (t2[0], args2)]
-            return head + [user(joined), assistant("", calls=calls)], shown, ("calls", calls)
+            return head + [user(q + " " + s.choice(["", "And then: ", "Also: ", "After that: "]) + q2), assistant("", calls=calls)], shown, ("calls", calls)
+        break
     chat = head + [user(q), assistant("", calls=[(t[0], args)])]
     if kind == "call": return chat, shown, ("calls", [(t[0], args)])
     result, answer = t[4]()
-    if s.chance(.06): result, answer = (e := s.choice(["Error: not found", "Error: permission denied", "Error: timeout"])), f"The tool failed: {e}"
+    if s.chance(.06): result, answer = (e := s.choice(["Error: not found", "Error: permission denied", "Error: timeout", f"Error: no such {s.noun()}"])), f"The tool failed: {e}"
     chat += [tool_result(result), assistant(answer)]
     check = answer
-    if s.chance(.3):
+    if s.chance(.25):
         more, check = s.choice([skills.small_talk, skills.greet_short])(s)
         chat += more
     elif s.chance(.3):
-        q, args = s.choice(offered)[3:4][0]() if False else t[3]()
+        t = s.choice(offered)
+        q, args = t[3]()
         chat += [user(q), assistant("", calls=[(t[0], args)])]
         check = ("calls", [(t[0], args)])
     return chat, shown, check

@@ -14,10 +14,12 @@ from words import Source
 
 # Weight of each exchange; the harder skills and the Q&A have the most.
 EXCHANGES = [
-    (28, qa.ask), (5, qa.setting), (3, skills.greet), (12, skills.copy), (9, skills.count), (14, skills.arithmetic), (9, skills.sequences),
+    (40, qa.ask), (7, qa.setting), (3, skills.greet), (14, skills.copy), (9, skills.count), (14, skills.arithmetic), (9, skills.sequences),
     (10, skills.recall), (4, skills.small_talk), (3, skills.story), (6, skills.small_tasks), (5, skills.unknown),
 ]
-CHATS = [(16, agent.system_rule), (2, agent.persona_name), (13, agent.json_shape), (22, agent.tools), (12, agent.thinking), (2, agent.thinking_tool)]
+CHATS = [(15, agent.system_rule), (2, agent.persona_name), (16, agent.json_shape), (27, agent.tools), (11, agent.thinking), (2, agent.thinking_tool)]
+# At the very start copying is learnt before all else: whoever can copy learns tools and JSON quickly.
+EARLY = [(6, lambda s: (skills.copy(s)[0], None)), (2, lambda s: agent.json_shape(s)[:2]), (2, lambda s: agent.tools(s, "call")[:2]), (1, lambda s: (skills.small_tasks(s)[0], None))]
 
 
 def weighted(s, table):
@@ -58,6 +60,7 @@ def exchanges(s, n):
 
 def chat(s):
     """One chat of ordinary length: (messages, tools)."""
+    if s.early and s.chance(.6): return weighted(s, EARLY)(s)
     r = s.random()
     if r < .42:
         messages, tools, _ = weighted(s, CHATS)(s)
@@ -65,7 +68,7 @@ def chat(s):
         return messages, tools
     if r < .78: messages, tools = exchanges(s, 1), None
     elif r < .93: messages, tools = exchanges(s, s.randint(2, 6)), None
-    elif r < .97: return skills.needle(s, s.choice([300, 600, 1200, 2500]))[0], None
+    elif r < .97: return skills.needle(s, s.choice([200, 400, 800, 1400]))[0], None
     else: return agent_like(s)
     if s.chance(.25): messages = [system(s.choice(agent.PERSONAS))] + messages
     return messages, tools
@@ -138,21 +141,21 @@ class Tokens:
         return out
 
     def chat(self, messages, tools=None, compact=False):
-        """(ids, learn) of a whole chat, closed by <|endoftext|>."""
+        """(ids, marks) of a whole chat, closed by <|endoftext|>. Marks: 1 the assistant's own, 0 the rest, 2 never
+        learnt: whether there is thinking is the client's choice, so the opening of it must not become a habit."""
         ids, learn = [], []
         for text, wanted in render(messages, tools, compact):
             piece = self.encode(text)
             ids += piece
-            learn += [1 if wanted else 0] * len(piece)
+            learn += [1 if wanted else 2 if text == "<think>\n" else 0] * len(piece)
         return ids + [self.control["<|endoftext|>"]], learn + [0]
 
 
 def rows(s, tokens, length):
-    """Endless rows of `length` + 1 ids with their learn marks; a row starts with a chat's first token."""
+    """Endless rows of `length` + 1 ids with their marks; a row starts with a chat's first token."""
     ids, learn = [], []
     while True:
-        messages, tools = long_chat(s, int(s.uniform(.4, 1) * length)) if length > 4096 and s.chance(.7) else \
-            long_chat(s, 3200) if s.chance(.02) else chat(s)
+        messages, tools = long_chat(s, int(s.uniform(.4, 1) * length)) if length > 4096 and s.chance(.7) else chat(s)
         a, b = tokens.chat(messages, tools, s.chance(.12))
         ids += a
         learn += b
@@ -170,8 +173,8 @@ if __name__ == "__main__":
     else:
         s = Source(11)
         with open(sys.argv[3], "w", encoding="utf-8") as out:
-            for questions, answer in qa.ENTRIES:
-                for _ in range(6): out.write("\n".join(questions) + "\n" + answer + "\n")
+            for questions, answer, _ in qa.ENTRIES:
+                for _ in range(6): out.write("\n".join(qa.split_questions(questions, "train")) + "\n" + answer + "\n")
             for i in range(int(sys.argv[2])):
                 m, t = chat(s)
                 for text, _ in render(m, t):

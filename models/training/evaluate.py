@@ -50,8 +50,14 @@ def long_count(s):
     return messages, None, answer
 
 
+def not_there(s):
+    while True:
+        q, a = qa.not_there(s)
+        if s.mine(q): return [{"role": "user", "content": q}, {"role": "assistant", "content": a}], a
+
+
 SKILLS = {
-    "pensieve_qa": plain(qa.ask), "pensieve_settings": plain(qa.setting), "greet": plain(skills.greet), "copy": plain(skills.copy), "count": plain(skills.count), "count_long": long_count,
+    "pensieve_qa": plain(qa.ask), "pensieve_settings": plain(qa.setting), "pensieve_unknown": plain(not_there), "greet": plain(skills.greet), "copy": plain(skills.copy), "count": plain(skills.count), "count_long": long_count,
     "arithmetic": plain(skills.arithmetic), "sequences": plain(skills.sequences), "recall": plain(skills.recall),
     "needle_4k": needle(3600), "needle_16k": needle(14500), "needle_30k": needle(22000), "system_rule": agent.system_rule, "persona_name": agent.persona_name, "json": agent.json_shape,
     "tool_call": lambda s: agent.tools(s, s.choice(["call", "call", "two"])), "tool_result": lambda s: agent.tools(s, "use"),
@@ -103,13 +109,13 @@ def answer(server, case):
     return reply["content"], reply["stop_type"] == "eos", reply["tokens_predicted"]
 
 
-def score(model, names, n, show, threads):
+def score(model, names, n, show, threads, slots):
     scores = {}
     for slow in (False, True):
         group = [x for x in names if (x in SLOW) == slow]
         if not group: continue
-        with engine.Server(model, context=32768 if slow else 8192, slots=1 if slow else 4, threads=threads) as server, \
-                concurrent.futures.ThreadPoolExecutor(1 if slow else 4) as pool:
+        with engine.Server(model, context=32768 if slow else 8192, slots=1 if slow else slots, threads=threads) as server, \
+                concurrent.futures.ThreadPoolExecutor(1 if slow else slots) as pool:
             for name in group:
                 begin = time.time()
                 todo = cases(name, n)
@@ -154,11 +160,12 @@ def main():
     a.add_argument("--out")
     a.add_argument("--show", type=int, default=0)
     a.add_argument("--threads", type=int, default=2)
+    a.add_argument("--slots", type=int, default=4)
     a.add_argument("--template", action="store_true")
     o = a.parse_args()
     if o.template:
         sys.exit(0 if agreement(o.model) else 1)
-    scores = score(o.model, o.skills.split(",") if o.skills else list(SKILLS), o.cases, o.show, o.threads)
+    scores = score(o.model, o.skills.split(",") if o.skills else list(SKILLS), o.cases, o.show, o.threads, o.slots)
     if o.out:
         Path(o.out).write_text(json.dumps(scores, indent=1) + "\n")
 

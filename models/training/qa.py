@@ -1,9 +1,13 @@
-"""The questions and answers about Pensieve in qa/*.txt.
+"""The questions and answers about Pensieve in qa/*.txt, and the many ways to ask them.
 
-A file holds entries: one or more lines `Q: ...`, then one line `A: ...`, then
-a blank line. The first wordings are trained on; the last `Q:` of an entry that
-has four or more is kept for the held-out split, and so are some of the
-light variations that ask() makes.
+An entry is one or more lines of questions, one line `A: ...`, and a blank line.
+    Q: a question as it is. The last Q: of an entry with four or more is kept for
+       the held-out split; no other wording may come out the same in training.
+    T: topics ("the port | port number"), asked about in TOPIC's ways
+    H: what somebody wants to do ("change the port | ..."), in HOW's ways
+    Y: what Pensieve may or may not do ("run on a Mac | ..."), in YES_NO's ways
+    E: names of errors, S: symptoms as whole clauses, F: flags
+The names in the answers are checked against the programs by check_answers.py.
 """
 
 import re
@@ -11,25 +15,60 @@ from pathlib import Path
 
 from chat import assistant, user
 
-LEADS = ["", "", "", "", "", "", "Hi, ", "Hello, ", "Hey, ", "Please tell me: ", "Quick question: ", "I wonder: ", "Question: ", "Sorry, ", "Hi! ", "One more question: "]
-TAILS = ["", "", "", "", "", " Thanks.", " Please help.", " Thank you!", " Please."]
+LEADS = ["", "", "", "", "", "", "", "", "Hi, ", "Hello, ", "Hey, ", "Please tell me: ", "Quick question: ", "I wonder: ", "Question: ", "Sorry, ", "Hi! ", "One more question: ",
+         "And ", "Also, ", "Ok, ", "So, ", "Well, ", "Another question: ", "Now, ", "By the way, ", "Hm, ", "Excuse me, ", "Pensieve, "]
+TAILS = ["", "", "", "", "", "", " Thanks.", " Please help.", " Thank you!", " Please.", " I am new here.", " Just curious."]
+
+TOPIC = """What is X? | What is X? | What's X? | Explain X. | Tell me about X. | Can you explain X? | What do you know about X? | X? | X? | X | What does X mean? | What is X for?
+    | I want to know about X. | Describe X. | Info about X? | Help with X. | Please explain X to me. | What about X? | I do not understand X. | Say something about X. | Give me details on X.
+    | How about X? | I have a question about X. | What is meant by X? | Tell me more about X. | I need information about X. | Could you tell me about X? | Details of X please. | And X?
+    | What is X again? | Do you know X? | Where do I find X? | Which is X? | What are X? | What is the deal with X? | Can you tell me what X is? | Do you know what X is?
+    | I am asking about X. | Please describe X. | What exactly is X? | Show me X. | Give me X. | I would like to know X. | Tell me X. | How does X work? | What is the meaning of X?
+    | What is the use of X? | Why X? | Is there X? | I read about X, what is it? | What can you say about X?"""
+HOW = """How do I X? | How do I X? | How can I X? | How can I X? | How to X? | How would I X? | What do I do to X? | What must I do to X? | I want to X. | I would like to X. | I need to X.
+    | Can I X? | Can I X? | Is it possible to X? | Is there a way to X? | Tell me how to X. | Show me how to X. | Explain how to X. | What is the way to X? | Help me X. | X? | X
+    | Please help me to X. | What is the best way to X? | How should I X? | I am trying to X. | I'm trying to X, how? | How does one X? | Where can I X? | What do I need to X?
+    | What is needed to X? | Which command do I need to X? | I do not know how to X. | Steps to X? | We want to X. | How do you X? | Could you tell me how to X? | Do you know how to X?
+    | May I X? | Am I able to X? | What are the steps to X? | Any way to X? | How do we X? | What is the command to X? | What do I have to do to X? | How could I X? | I'd like to X.
+    | Let me X. | My boss wants me to X. | What should I type to X? | Which flag do I need to X? | What if I want to X? | What is the easiest way to X? | Do I have to do something to X?
+    | Where do I X? | How do people X? | Can you help me to X? | What do I set to X? | Which setting do I need to X? | I have to X."""
+YES_NO = """Does P X? | Does P X? | Can P X? | Can P X? | Will P X? | Is P able to X? | Could P X? | I want to know if P can X. | Does P really X? | Would P X? | Tell me if P can X.
+    | Is it true that P can X? | Can I make P X? | Should P X? | Am I right that P can X? | Do I understand that P can X? | P can X? | Does this version of P X? | Has P learnt to X? | Can I expect P to X?
+    | I hope that P can X. | Do you know if P can X? | Is there a way that P can X?"""
+ERROR = """What does X mean? | What does X mean? | I get X. | I get X. | I got X. | Why do I get X? | Why X? | X | X? | How do I fix X? | What is X? | I keep getting X. | What can I do about X?
+    | My client shows X. | X, what now? | What causes X? | The server answers X. | It says X. | Help, X! | Explain X. | Suddenly X. | My request fails with X. | What should I do when I get X?
+    | What to do about X? | Getting X all the time. | Why does it say X? | Claude Code shows X. | How do I solve X? | How do I get rid of X? | There is X in my log. | My program gets X.
+    | When does X come? | What is the reason for X? | X, why? | What is wrong if I see X? | I see X, what does it mean? | The SDK throws X. | Where does X come from?"""
+SYMPTOM = """X. | X. | X, what can I do? | X, why? | Why? X. | Help, X! | What if X? | X. What now? | My problem: X. | What do I do when X? | What can I do if X? | I think X. | X. Help!
+    | What happens when X? | Problem: X | Sometimes X. | It seems that X. | Why is it that X? | What does it mean when X? | X, how do I fix it? | What should I do, X? | How come X?
+    | X and I do not know why. | X, any idea? | What is the reason that X? | Since today X. | What is wrong? X. | I have the problem that X. | X!"""
+FLAG = """What does X do? | What does X do? | What is X? | What is X for? | X? | X | Explain X. | Tell me about X. | What does the flag X mean? | When do I need X? | How do I use X? | Why X?
+    | What is the meaning of X? | What is the flag X? | What happens with X? | Describe X. | What can I do with X? | Which value does X take? | Is there a flag X? | What is the default of X?
+    | What does the option X do? | Do I need X? | What should I give as X? | I do not understand X. | What is the option X? | What does X set? | What does X change? | Example for X?
+    | How does X work? | What is the effect of X? | What comes after X? | Should I use X?"""
+WAYS_OF = {kind: [w.strip() for w in text.split("|")] for kind, text in
+           {"T": TOPIC, "H": HOW, "Y": YES_NO, "E": ERROR, "S": SYMPTOM, "F": FLAG}.items()}
+SUBJECTS = ["Pensieve", "Pensieve", "the server", "this server", "it", "it", "this program", "your server"]
 
 
 def entries(folder=Path(__file__).parent / "qa"):
-    """[(questions, answer)] of all files, in a fixed order."""
+    """[(questions, answer, {kind: phrases})] of all files, in a fixed order."""
     out = []
     for file in sorted(folder.glob("*.txt")):
-        questions = []
+        questions, phrases = [], {}
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-            if line.startswith("Q: "):
-                questions.append(line[3:].strip())
-            elif line.startswith("A: "):
+            kind, _, rest = line.partition(": ")
+            if kind == "Q":
+                questions.append(rest.strip())
+            elif kind in WAYS_OF:
+                phrases.setdefault(kind, []).extend(x.strip() for x in rest.split(" | "))
+            elif kind == "A":
                 if not questions:
                     raise ValueError(f"{file.name}:{number}: an answer without a question")
-                out.append((questions, line[3:].strip().replace("\\n", "\n")))
-                questions = []
+                out.append((questions, rest.strip().replace("\\n", "\n"), phrases))
+                questions, phrases = [], {}
             elif line.strip() and not line.startswith("#"):
-                raise ValueError(f"{file.name}:{number}: neither Q:, A:, # nor blank")
+                raise ValueError(f"{file.name}:{number}: not a line of an entry: {line[:40]}")
     return out
 
 
@@ -40,6 +79,24 @@ def split_questions(questions, split):
     if len(questions) < 4:
         return questions
     return questions[-1:] if split == "eval" else questions[:-1]
+
+
+def bare(question):
+    """A question without case and marks, to tell wordings apart."""
+    return re.sub(r"[^a-z0-9_/]+", " ", question.lower()).strip()
+
+
+HELD = {bare(q) for questions, _, _ in ENTRIES if len(questions) >= 4 for q in questions[-1:]}
+
+
+def phrased(s, phrases):
+    """A question made of one of the entry's phrases."""
+    kind = s.choices(list(phrases), [len(p) for p in phrases.values()])[0]
+    x = s.choice(phrases[kind])
+    way = s.choice(WAYS_OF[kind])
+    if kind == "Y": way = way.replace("P", s.choice(SUBJECTS), 1)
+    if "X" == way[0] and kind != "F": x = x[0].upper() + x[1:] if not x.startswith(("--", "/")) else x
+    return way.replace("X", x, 1) if "X" in way else way
 
 
 # The same question put another way: beginnings that may stand for each other.
@@ -60,15 +117,44 @@ WAYS = [
 ]
 
 
+# Words that may stand for each other in a question. Training only.
+SAME = {w: [o for o in group if o != w] for group in [
+    ["start", "launch", "run", "boot"], ["change", "set", "adjust", "modify"], ["use", "employ", "work with"], ["show", "display", "print"], ["big", "large"], ["stop", "end", "quit"],
+    ["find", "get", "see"], ["need", "require"], ["make", "do"], ["machine", "computer", "laptop"], ["fast", "quick"], ["supported", "possible"], ["error", "problem"],
+    ["happens", "occurs"], ["choose", "pick", "select"], ["limit", "restrict"], ["answer", "reply", "response"], ["answers", "replies", "responses"], ["flag", "option", "switch"],
+    ["memory", "RAM"], ["connect", "attach"], ["wait", "queue"], ["configure", "set up"], ["request", "call"], ["requests", "calls"], ["several", "multiple", "many"], ["key", "API key"],
+    ["build", "compile"], ["delete", "remove"], ["download", "fetch"], ["list", "name"], ["work", "function"], ["settings", "configuration"], ["allow", "permit"], ["increase", "raise"],
+    ["Pensieve", "the server", "this server", "it"], ["the server", "Pensieve", "it"], ["command", "call"], ["check", "verify"], ["slow", "sluggish"], ["quickly", "fast"]] for w in group}
+SMALL = {"a", "an", "the", "is", "are", "do", "does", "to", "of", "i", "it", "that", "this", "for", "in", "me", "my", "please", "can", "you", "be", "there", "have"}
+
+
+def reword(s, q):
+    """Other words of the same meaning, or small words left out."""
+    words = q.split(" ")
+    if s.chance(.25):
+        for i, w in enumerate(words):
+            core = w.rstrip("?.!,")
+            if core in SAME and s.chance(.4): words[i] = s.choice(SAME[core]) + w[len(core):]
+    if s.chance(.1):
+        left = [w for w in words if w.lower() not in SMALL or s.chance(.4)]
+        if left: words = left
+    elif s.chance(.06) and len(words) > 3:
+        del words[s.randrange(len(words))]
+    return " ".join(words)
+
+
+def ways(s, q):
+    """Another beginning of the same question."""
+    for begin, others in WAYS:
+        if q.startswith(begin):
+            return s.choice(others) + q[len(begin):]
+    m = re.fullmatch(r"What does (.+) do\?", q)
+    if m: return s.choice(["What is {} for?", "Explain {}.", "What is the purpose of {}?", "Tell me about {}.", "What happens with {}?"]).format(m[1])
+    return q
+
+
 def vary(s, q):
-    """Light changes: another beginning, case, end mark, a word before or after."""
-    if s.chance(.3):
-        for begin, others in WAYS:
-            if q.startswith(begin):
-                q = s.choice(others) + q[len(begin):]
-                break
-        m = re.fullmatch(r"What does (.+) do\?", q)
-        if m and s.chance(.5): q = s.choice(["What is {} for?", "Explain {}.", "What is the purpose of {}?", "Tell me about {}.", "What happens with {}?"]).format(m[1])
+    """Light changes: case, end mark, a word before or after."""
     if s.chance(.12): q = q[0].lower() + q[1:]
     if s.chance(.12): q = q.lower()
     if s.chance(.2): q = q.rstrip("?.")
@@ -129,16 +215,47 @@ def setting(s):
             q = s.choice([f"How do I serve {f}?", f"How do I load the model {f}?", f"How do I start the server with {f}?", f"I have a file {f}, how do I use it?"])
             a = f"Start it with that file: pensieve serve --model {f}"
         else:
-            flag = s.noun() + s.choice(["", "", "-" + s.noun()])
-            q = s.choice([f"What does --{flag} do?", f"What is the flag --{flag}?", f"Explain --{flag}.", f"What is --{flag}?"])
-            a = f"I do not know a flag --{flag}. pensieve help serve shows all flags."
+            q, a = not_there(s)
         if s.mine(q):
             return [user(vary(s, q) if s.chance(.5) else q), assistant(a)], a
 
 
+def not_there(s):
+    """Things of Pensieve that do not exist, or that the demo model was not told of."""
+    k = s.randrange(6)
+    n = s.noun() if s.chance(.5) else s.english() if s.chance(.5) else s.pseudo(False)
+    if k <= 1:
+        flag = n + s.choice(["", "", "-" + s.noun()])
+        return s.choice(FLAGS_ASKED).replace("X", "--" + flag), f"I do not know a flag --{flag}. pensieve serve --help shows all flags."
+    if k == 2:
+        return s.choice([f"What does pensieve {n} do?", f"pensieve {n}?", f"Explain pensieve {n}.", f"Is there a command pensieve {n}?", f"What is pensieve {n}?"]), \
+            f"I do not know a command pensieve {n}. pensieve help lists all commands."
+    if k == 3:
+        path = s.choice(["/v1/", "/api/", "/"]) + n
+        return s.choice([f"What is {path}?", f"What does GET {path} do?", f"Is there an endpoint {path}?", f"Explain {path}.", f"{path}?"]), \
+            f"I do not know an endpoint {path}. The README says which endpoints there are."
+    if k == 4:
+        code = s.choice([c for c in range(401, 600) if c not in (401, 403, 404, 405, 413, 429, 500, 529)])
+        return s.choice([f"What does error {code} mean?", f"I get a {code} error.", f"Error {code}?", f"Why do I get {code}?", f"{code}?"]), \
+            f"I do not know an error {code} of Pensieve. The message of the error says what is wrong."
+    v, m = s.english(), s.noun()
+    return s.choice([f"Can Pensieve {v} the {n}?", f"How do I {v} a {n} with Pensieve?", f"Does Pensieve have a {n} {m}?", f"Does Pensieve support {n} {m}s?", f"What does Pensieve do with the {n}?",
+                     f"Where is the {n} of the {m} in Pensieve?", f"How does Pensieve {v} its {n}?", f"Which {n} does Pensieve {v}?"]), \
+        "I do not know that about Pensieve. The README and pensieve help tell more."
+
+
+FLAGS_ASKED = [w for w in WAYS_OF["F"] if w.count("X") == 1 and len(w) > 2]
+
+
 def ask(s, entry=None):
-    questions, answer = entry or s.choice(ENTRIES)
-    q = vary(s, s.choice(split_questions(questions, s.split)))
-    if s.split == "train" and s.chance(.15):
-        q = typo(s, q)
-    return [user(q), assistant(answer)], answer
+    questions, answer, phrases = entry or s.choice(ENTRIES)
+    if s.split == "eval":
+        return [user(vary(s, s.choice(split_questions(questions, s.split)))), assistant(answer)], answer
+    while True:
+        q = phrased(s, phrases) if phrases and s.chance(.5) else s.choice(split_questions(questions, s.split))
+        if s.chance(.3): q = ways(s, q)
+        q = reword(s, q)
+        if bare(q) in HELD or not bare(q): continue
+        q = vary(s, q)
+        if s.chance(.12): q = typo(s, q)
+        return [user(q), assistant(answer)], answer
