@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "settings/settings.h"
 
@@ -19,6 +20,21 @@ struct RunOptions {
   int max_tokens = 1024;
 };
 int run(const RunOptions& options);
+
+struct ConnectOptions {
+  std::string url;      // Empty: this machine, `port`.
+  int port = 7777;      // claude: 0 starts a server of its own on a free one.
+  std::string api_key;
+  std::string claude;   // The program; empty: "claude" in PATH.
+  std::string model;    // For a server that is started: as serve's flags.
+  std::string context;
+  std::string worker;
+  int wait_seconds = 300;
+  std::string only;     // connect: one part.
+};
+// Runs Claude Code on a server that is found or started; its exit code. 127: it is not installed.
+int claude(const ConnectOptions& options, const std::vector<std::string>& args, const std::string& own_path);
+int connect(const ConnectOptions& options);
 
 struct PlanOptions {
   std::string model;

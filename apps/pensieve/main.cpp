@@ -1,9 +1,12 @@
 // pensieve: the server and the command line. Never links the engine.
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <string_view>
+#include <vector>
 
 #include "base/version.h"
 #include "commands.h"
@@ -44,6 +47,25 @@ int main(int argc, char** argv) {
   run_command->add_option("--api-key", run_options.api_key, "Key to send")->envname("PENSIEVE_API_KEY");
   run_command->add_option("--system", run_options.system, "System prompt");
   run_command->add_option("--max-tokens", run_options.max_tokens, "Longest answer")->capture_default_str()->check(CLI::Range(1, 1 << 20));
+
+  ConnectOptions connect_options;
+  const auto add_connect_command = [&](const char* name, const char* help) {
+    CLI::App* command = app.add_subcommand(name, help);
+    command->add_option("--url", connect_options.url, "The server; default: this machine, --port");
+    command->add_option("--port", connect_options.port, "Its port on this machine")->envname("PENSIEVE_PORT")->capture_default_str()->check(CLI::Range(0, 65535));
+    command->add_option("--api-key", connect_options.api_key, "Key to send")->envname("PENSIEVE_API_KEY");
+    return command;
+  };
+  CLI::App* claude_command = add_connect_command("claude", "Run Claude Code on this server (found or started); what follows is Claude Code's");
+  claude_command->add_option("--claude", connect_options.claude, "The program")->envname("PENSIEVE_CLAUDE");
+  claude_command->add_option("--model", connect_options.model, "If a server is started: its model");
+  claude_command->add_option("--context", connect_options.context, "If a server is started: tokens of one slot");
+  claude_command->add_option("--worker", connect_options.worker, "If a server is started: its worker")->envname("PENSIEVE_WORKER");
+  claude_command->add_option("--wait", connect_options.wait_seconds, "Seconds to wait for the model")->capture_default_str()->check(CLI::Range(1, 86400));
+  claude_command->prefix_command();
+  claude_command->footer("Our flags come first; the first word that is none of them begins Claude Code's: pensieve claude --port 7801 -p 'hello'");
+  CLI::App* connect_command = add_connect_command("connect", "Print how clients connect: shell lines, SDKs, editors, curl");
+  connect_command->add_option("--only", connect_options.only, "One part")->check(CLI::IsMember({"shell", "python", "typescript", "openai", "zed", "curl"}));
 
   PlanOptions plan_options;
   CLI::App* plan_command = app.add_subcommand("plan", "Show what a model will need, without loading it");
@@ -88,6 +110,14 @@ int main(int argc, char** argv) {
   CLI::App* version_command = app.add_subcommand("version", "Print the version");
   CLI::App* help_command = app.add_subcommand("help", "Print this help; 'pensieve COMMAND --help' prints a command's");
 
+  // What stands behind "--" is Claude Code's, whatever it looks like.
+  std::vector<std::string> after_dashes;
+  if (argc > 1 && std::string_view(argv[1]) == "claude") {
+    char** const dashes = std::find_if(argv, argv + argc, [](const char* word) { return std::string_view(word) == "--"; });
+    if (dashes != argv + argc) after_dashes.assign(dashes + 1, argv + argc);
+    argc = static_cast<int>(dashes - argv);
+  }
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& problem) {
@@ -102,6 +132,12 @@ int main(int argc, char** argv) {
     return 0;
   }
   if (run_command->parsed()) return run(run_options);
+  if (claude_command->parsed()) {
+    std::vector<std::string> args = claude_command->remaining();
+    args.insert(args.end(), after_dashes.begin(), after_dashes.end());
+    return claude(connect_options, args, own_path(argv[0]));
+  }
+  if (connect_command->parsed()) return connect(connect_options);
   if (plan_command->parsed()) return plan(plan_options);
   if (ls_command->parsed()) return list_models(models_options);
   if (show_command->parsed()) return show_model(models_options);

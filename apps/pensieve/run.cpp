@@ -12,8 +12,8 @@
 #include <array>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <optional>
 
+#include "client.h"
 #include "commands.h"
 
 namespace pensieve {
@@ -22,22 +22,6 @@ namespace {
 namespace asio = boost::asio;
 namespace beast = boost::beast;
 using Json = nlohmann::json;
-
-struct Address {
-  std::string host;
-  std::string port;
-};
-
-std::optional<Address> parse_url(std::string url) {
-  constexpr std::string_view kScheme = "http://";
-  if (!url.starts_with(kScheme)) return std::nullopt;
-  url.erase(0, kScheme.size());
-  url = url.substr(0, url.find('/'));
-  const std::size_t colon = url.rfind(':');
-  if (url.empty() || colon == 0) return std::nullopt;
-  if (colon == std::string::npos) return Address{url, "80"};
-  return Address{url.substr(0, colon), url.substr(colon + 1)};
-}
 
 // Prints what arrives in `sse`, event by event; adds it to `answer`.
 class Printer {
