@@ -92,6 +92,11 @@ def main():
             if other != answer:
                 bad += 1
                 print(f"two answers to {q!r}:\n    {other}\n    {answer}")
+    taught = {qa.bare(q) for questions, _, _ in qa.ENTRIES for q in qa.split_questions(questions, "train")}
+    for q, _ in qa.fresh():   # which also finds an entry that is gone
+        if qa.bare(q) in taught:
+            bad += 1
+            print(f"fresh.txt asks what was trained on: {q!r}")
     print(f"{len(qa.ENTRIES)} answers, {sum(len(q) for q, _, _ in qa.ENTRIES)} written questions, {bad} wrong")
     sys.exit(1 if bad else 0)
 

@@ -56,8 +56,15 @@ def not_there(s):
         if s.mine(q): return [{"role": "user", "content": q}, {"role": "assistant", "content": a}], a
 
 
+def fresh(s):
+    """The questions of fresh.txt, one after the other."""
+    s.at = getattr(s, "at", -1) + 1
+    q, a = (pairs := qa.fresh())[s.at % len(pairs)]
+    return [{"role": "user", "content": q}, {"role": "assistant", "content": a}], a
+
+
 SKILLS = {
-    "pensieve_qa": plain(qa.ask), "pensieve_settings": plain(qa.setting), "pensieve_unknown": plain(not_there), "greet": plain(skills.greet), "copy": plain(skills.copy), "count": plain(skills.count), "count_long": long_count,
+    "pensieve_qa": plain(qa.ask), "pensieve_settings": plain(qa.setting), "pensieve_fresh": plain(fresh), "pensieve_unknown": plain(not_there), "greet": plain(skills.greet), "copy": plain(skills.copy), "count": plain(skills.count), "count_long": long_count,
     "arithmetic": plain(skills.arithmetic), "sequences": plain(skills.sequences), "recall": plain(skills.recall),
     "needle_4k": needle(3600), "needle_16k": needle(14500), "needle_30k": needle(22000), "system_rule": agent.system_rule, "persona_name": agent.persona_name, "json": agent.json_shape,
     "tool_call": lambda s: agent.tools(s, s.choice(["call", "call", "two"])), "tool_result": lambda s: agent.tools(s, "use"),

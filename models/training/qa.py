@@ -89,6 +89,13 @@ def bare(question):
 HELD = {bare(q) for questions, _, _ in ENTRIES if len(questions) >= 4 for q in questions[-1:]}
 
 
+def fresh(file=Path(__file__).parent / "fresh.txt"):
+    """[(question, answer)] of the questions that were written after the training."""
+    answers = {questions[0]: answer for questions, answer, _ in ENTRIES}
+    pairs = [line.split(" | ") for line in file.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+    return [(q.strip(), answers[first.strip()]) for q, first in pairs]
+
+
 def phrased(s, phrases):
     """A question made of one of the entry's phrases."""
     kind = s.choices(list(phrases), [len(p) for p in phrases.values()])[0]
