@@ -10,7 +10,7 @@ help:
 	@echo "make e2e          Claude Code itself, pinned and newest, against the server (downloads some 750 MB from npm)"
 	@echo "make build        build only (build/release/bin/)"
 	@echo "make asan, tsan   the tests under AddressSanitizer+UBSan, ThreadSanitizer"
-	@echo "make conformance  what we import against MLX itself (needs PyPI)"
+	@echo "make conformance  the official Python SDKs against the server, our import against MLX itself (needs PyPI)"
 	@echo "make tidy         clang-tidy; make format: clang-format"
 	@echo "make clean        remove build outputs, keep the engine"
 
@@ -53,7 +53,7 @@ tidy:
 
 conformance: build
 	@scripts/install-packages conformance
-	@scripts/conformance-mlx $(BUILD)/bin
+	@scripts/conformance $(BUILD)/bin
 
 clean:
 	@rm -rf build/release build/dev build/asan build/tsan build/tidy build/fuzz
