@@ -7,8 +7,8 @@
 
 #include "base/log.h"
 #include "base/version.h"
+#include "chat/answer_grammar.h"
 #include "chat/chat_template.h"
-#include "chat/json_schema_grammar.h"
 #include "worker/step_loop.h"
 
 namespace pensieve {
@@ -50,7 +50,8 @@ class WireThread {
   void handle(wire::Count& count) {
     std::string opening;
     auto tokens = tokens_of(count.prompt, opening);
-    if (auto grammar = grammar_of(count.prompt); tokens && !grammar) tokens = std::move(grammar).error();
+    // A schema that cannot be used is refused with the count, before anything was promised.
+    if (auto grammar = answer_grammar(count.prompt, opening, chat_.tool_syntax(), chat_.thinking_marks()); tokens && !grammar) tokens = std::move(grammar).error();
     if (!tokens) return port_.send(wire::Event{count.id, Failed{std::move(tokens).error()}});
     wire::Counted counted{count.id, static_cast<std::int32_t>(tokens->size()), {}, {}};
     if (count.wants_tokens) {
@@ -64,7 +65,7 @@ class WireThread {
     GenerateRequest& request = generate.request;
     auto tokens = tokens_of(request.prompt, request.opening);
     if (!tokens) return port_.send(wire::Event{request.id, Failed{std::move(tokens).error()}});
-    auto grammar = grammar_of(request.prompt);
+    auto grammar = answer_grammar(request.prompt, request.opening, chat_.tool_syntax(), chat_.thinking_marks());
     if (!grammar) return port_.send(wire::Event{request.id, Failed{std::move(grammar).error()}});
     request.grammar = *std::move(grammar);
     const std::int32_t room = engine_.facts().context_tokens;
@@ -90,15 +91,6 @@ class WireThread {
   void handle(wire::Resume& resume) { inbox_.push(resume); }
   void handle(wire::Shutdown& shutdown) { inbox_.push(shutdown); }
   void handle(wire::Health&) { port_.send(wire::HealthReport{"ready", progress_.running, progress_.waiting, progress_.steps, engine_.pulse()}); }
-
-  // A schema that cannot be used is refused with the count, before anything was promised.
-  static Result<std::optional<Grammar>> grammar_of(const Prompt& prompt) {
-    if (prompt.json_schema.empty()) return std::optional<Grammar>();
-    auto made = json_schema_grammar(prompt.json_schema, "json_schema");
-    if (!made) return std::move(made).error();
-    for (const std::string& note : made->notes) log::debug("{}", note);
-    return std::optional(Grammar{std::move(made->text), ""});
-  }
 
   // `opening` is set where the prompt is rendered here, and left alone where it came as tokens.
   Result<std::vector<TokenId>> tokens_of(const Prompt& prompt, std::string& opening) const {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import Anthropic from "@anthropic-ai/sdk";
-import { all, ask, checkForm, events, Server, textOf } from "./server.mjs";
+import { all, ask, blocksOf, checkForm, events, Server, stopOf, textOf } from "./server.mjs";
 
 describe("real model", () => {
   let server;
@@ -121,5 +121,80 @@ describe("real model", () => {
     assert.deepEqual(turn.content.map((block) => block.type), ["thinking", "text"]);
     assert.match(turn.content[0].thinking, /17 \+ 25 = 42/);
     assert.equal(turn.content[1].text, "42");
+  });
+});
+
+// What the small model can do by itself, and what it is held to.
+describe("real model: tools, thinking, structured output", () => {
+  let server;
+  let client;
+  before(async () => {
+    server = await Server.start({ args: ["--slots", "2", "--context", "4096"] });
+    client = new Anthropic({ baseURL: server.url, apiKey: "dummy", maxRetries: 0 });
+  });
+  after(() => server.stop());
+
+  const weather = {
+    name: "get_weather",
+    description: "Get the weather of a city",
+    input_schema: { type: "object", properties: { city: { type: "string", description: "Name of the city" } }, required: ["city"] },
+  };
+  const odd = {
+    name: "zorble",
+    description: "Nothing the model has seen",
+    input_schema: {
+      type: "object",
+      properties: { level: { enum: ["low", "high"] }, count: { type: "integer", minimum: 1, maximum: 9 }, flags: { type: "array", items: { type: "boolean" }, minItems: 1, maxItems: 2 } },
+      required: ["level", "count", "flags"],
+      additionalProperties: false,
+    },
+  };
+  const fits = ({ level, count, flags, ...rest }) =>
+    ["low", "high"].includes(level) && Number.isInteger(count) && count >= 1 && count <= 9 && flags.length >= 1 && flags.length <= 2 && flags.every((flag) => typeof flag === "boolean") && Object.keys(rest).length === 0;
+
+  test("the tool runner: the model calls, reads the result and answers", async () => {
+    const asked = [];
+    const runner = client.beta.messages.toolRunner({
+      ...ask("What is the weather in Paris?", { temperature: 0, max_tokens: 200 }),
+      tools: [{ ...weather, type: "custom", parse: (input) => input, run: async ({ city }) => (asked.push(city), JSON.stringify({ city, temperature: 21, sky: "sunny" })) }],
+    });
+    const last = await runner.runUntilDone();
+    assert.deepEqual(asked, ["Paris"]);
+    assert.equal(last.stop_reason, "end_turn");
+    assert.match(last.content.at(-1).text, /21|sunny/);
+  });
+
+  test("a named tool, any tool and a strict tool: the input fits the schema, hot or cold", async () => {
+    for (const choice of [{ type: "tool", name: "zorble" }, { type: "any" }]) {
+      for (let seed = 1; seed <= 6; ++seed) {
+        const body = ask("Do something.", { tools: [odd], tool_choice: choice, temperature: 1.5, top_k: 0, top_p: 1, min_p: 0, seed, max_tokens: 300, stream: true });
+        const list = await all(events(await server.post(body)));
+        checkForm(list);
+        const [used] = blocksOf(list);
+        assert.equal(stopOf(list), "tool_use");
+        assert.equal(used.name, "zorble");
+        assert.ok(fits(used.input), JSON.stringify(used.input));
+      }
+    }
+    const free = await client.messages.create(ask("What is the weather in Rome?", { tools: [{ ...weather, strict: true }], temperature: 0, max_tokens: 200 }));
+    assert.equal(free.stop_reason, "tool_use");
+    assert.deepEqual(free.content.at(-1).input, { city: "Rome" });
+  });
+
+  test("output_config.format: the answer is JSON of the schema", async () => {
+    for (let seed = 1; seed <= 4; ++seed) {
+      const message = await client.messages.create({ ...ask("Say something.", { max_tokens: 300, output_config: { format: { type: "json_schema", schema: odd.input_schema } } }), temperature: 1.5, seed });
+      assert.equal(message.stop_reason, "end_turn");
+      assert.ok(fits(JSON.parse(message.content[0].text)), message.content[0].text);
+    }
+  });
+
+  test("thinking comes first, in a block of its own", async () => {
+    const list = await all(events(await server.post(ask("What is 12 plus 30?", { temperature: 0, max_tokens: 200, thinking: { type: "enabled", budget_tokens: 1024 }, stream: true }))));
+    checkForm(list);
+    const blocks = blocksOf(list);
+    assert.deepEqual(blocks.map((block) => block.type), ["thinking", "text"]);
+    assert.match(blocks[0].thinking, /12/);
+    assert.ok(!/think/.test(blocks[1].text), blocks[1].text);
   });
 });

@@ -77,10 +77,7 @@ class DeepSeek final : public ToolSyntax {
     }
   }
 
-  std::string head(std::string_view tool) const override {
-    std::string text = std::string(kGroup) + std::string(kCall);
-    return tool.empty() ? text : text + std::string(tool) + std::string(kSep);
-  }
+  std::optional<CallShape> json_shape() const override { return CallShape{std::string(kGroup) + std::string(kCall), std::string(kSep), std::string(kCallClose) + std::string(kGroupClose)}; }
 
  private:
   static std::string trimmed(std::string_view text) {

@@ -31,9 +31,7 @@ class Granite final : public ToolSyntax {
     return calls ? complete(end, *std::move(calls)) : malformed();
   }
 
-  std::string head(std::string_view tool) const override {
-    return tool.empty() ? "<|tool_call|>[{\"name\": \"" : "<|tool_call|>[{\"name\": " + quoted(tool) + ", \"arguments\":";
-  }
+  std::optional<CallShape> json_shape() const override { return CallShape{"<|tool_call|>[{\"name\": \"", "\", \"arguments\": ", "}]"}; }
 };
 
 }  // namespace

@@ -50,10 +50,7 @@ class Harmony final : public ToolSyntax {
     return complete(closed == State::complete ? after + kCall.size() : end, {std::move(call)});
   }
 
-  std::string head(std::string_view tool) const override {
-    if (tool.empty()) return std::string(kChannel) + "commentary to=functions.";
-    return std::string(kChannel) + "commentary to=functions." + std::string(tool) + " <|constrain|>json<|message|>";
-  }
+  std::optional<CallShape> json_shape() const override { return CallShape{"<|channel|>commentary to=functions.", " <|constrain|>json<|message|>", ""}; }
 };
 
 }  // namespace

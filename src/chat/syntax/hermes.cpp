@@ -45,9 +45,7 @@ class Hermes final : public ToolSyntax {
     return complete(end, *std::move(calls));
   }
 
-  std::string head(std::string_view tool) const override {
-    return tool.empty() ? "<tool_call>\n{\"name\": \"" : "<tool_call>\n{\"name\": " + quoted(tool) + ", \"arguments\":";
-  }
+  std::optional<CallShape> json_shape() const override { return CallShape{"<tool_call>\n{\"name\": \"", "\", \"arguments\": ", "}\n</tool_call>"}; }
 };
 
 }  // namespace

@@ -43,9 +43,7 @@ class Llama final : public ToolSyntax {
     return result;
   }
 
-  std::string head(std::string_view tool) const override {
-    return tool.empty() ? "{\"name\": \"" : "{\"name\": " + quoted(tool) + ", \"parameters\":";
-  }
+  std::optional<CallShape> json_shape() const override { return CallShape{"{\"name\": \"", "\", \"parameters\": ", "}"}; }
 
  private:
   // Several objects may stand in a row, parted by ';' or line breaks; each is a call of its own.

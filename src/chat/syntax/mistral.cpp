@@ -57,9 +57,7 @@ class Mistral final : public ToolSyntax {
     return complete(end, {std::move(call)});
   }
 
-  std::string head(std::string_view tool) const override {
-    return tool.empty() ? "[TOOL_CALLS][{\"name\": \"" : "[TOOL_CALLS][{\"name\": " + quoted(tool) + ", \"arguments\":";
-  }
+  std::optional<CallShape> json_shape() const override { return CallShape{"[TOOL_CALLS][{\"name\": \"", "\", \"arguments\": ", "}]"}; }
 };
 
 }  // namespace

@@ -42,9 +42,7 @@ class Phi4 final : public ToolSyntax {
     return complete(closed == State::complete ? after + kClose.size() : end, *std::move(calls));
   }
 
-  std::string head(std::string_view tool) const override {
-    return tool.empty() ? "<|tool_call|>[{\"name\": \"" : "<|tool_call|>[{\"name\": " + quoted(tool) + ", \"arguments\":";
-  }
+  std::optional<CallShape> json_shape() const override { return CallShape{"<|tool_call|>[{\"name\": \"", "\", \"arguments\": ", "}]<|/tool_call|>"}; }
 
   std::string write(const std::vector<ParsedCall>& calls) const override {
     std::string text(kOpen);

@@ -6,6 +6,16 @@
 
 namespace pensieve {
 
+// The space before the object is left to the model: it is part of its first token.
+std::string ToolSyntax::head(std::string_view tool) const {
+  const auto shape = json_shape();
+  if (!shape) return {};
+  if (tool.empty()) return shape->before_name;
+  std::string text = shape->before_name + std::string(tool) + shape->before_input;
+  while (text.ends_with(' ')) text.pop_back();
+  return text;
+}
+
 std::string ToolSyntax::write(const std::vector<ParsedCall>& calls) const {
   std::string text;
   for (const ParsedCall& call : calls) {

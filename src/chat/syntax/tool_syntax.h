@@ -32,6 +32,11 @@ struct CallScan {
   std::vector<ParsedCall> calls;  // At least one when complete.
 };
 
+// How a call whose input is JSON is spelled: before_name NAME before_input OBJECT after_input.
+struct CallShape {
+  std::string before_name, before_input, after_input;
+};
+
 // The tools of one request, as far as a parser must know them.
 class ToolTable {
  public:
@@ -66,8 +71,10 @@ class ToolSyntax {
   // `text` begins with an opener. `ended`: the model ended its turn here.
   virtual CallScan scan(std::string_view text, bool ended, const ToolTable& tools) const = 0;
 
+  // nullopt: the input is not written as JSON, and no grammar can be made of its schema.
+  virtual std::optional<CallShape> json_shape() const { return std::nullopt; }
   // What an answer begins with that must be a call; of `tool`, or of any when empty.
-  virtual std::string head(std::string_view tool) const = 0;
+  virtual std::string head(std::string_view tool) const;
   // The calls as the model itself would write them.
   virtual std::string write(const std::vector<ParsedCall>& calls) const;
 };

@@ -1,0 +1,110 @@
+#include "chat/answer_grammar.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "chat/json_schema_grammar.h"
+
+namespace pensieve {
+namespace {
+
+constexpr std::string_view kHarmonyFinal = "<|channel|>final<|message|>";
+
+// The input of a call is an object, whatever its schema leaves open.
+std::string object_schema(const std::string& schema) {
+  auto json = nlohmann::ordered_json::parse(schema, nullptr, false);
+  if (!json.is_object()) return R"({"type":"object"})";
+  if (!json.contains("type") && !json.contains("$ref")) json["type"] = "object";
+  return json.dump();
+}
+
+// The rule for one tool's input. A schema that cannot be used leaves the object free, unless the tool is strict.
+Result<std::string> add_input(GrammarBuilder& builder, const Tool& tool, std::size_t index, bool insist) {
+  auto rule = builder.add_schema(object_schema(tool.input_schema), fmt::format("tools.{}.input_schema", index));
+  if (rule || insist) return rule;
+  log::debug("{}: its calls are any JSON object", rule.error().message);
+  return builder.add_schema(R"({"type":"object"})", tool.name);
+}
+
+// NAME before_input OBJECT, one for each tool.
+Result<std::string> alternatives(GrammarBuilder& builder, const Prompt& prompt, const CallShape& shape) {
+  std::string body;
+  for (std::size_t i = 0; i < prompt.tools.size(); ++i) {
+    const Tool& tool = prompt.tools[i];
+    auto input = add_input(builder, tool, i, tool.strict);
+    if (!input) return input;
+    body += (body.empty() ? "" : " | ") + GrammarBuilder::literal(tool.name + shape.before_input) + " " + *input;
+  }
+  builder.add_rule("call", body);
+  return std::string("call");
+}
+
+Grammar made(const GrammarBuilder& builder, std::string after) {
+  for (const std::string& note : builder.notes()) log::debug("{}", note);
+  return {builder.text(), std::move(after)};
+}
+
+Result<std::optional<Grammar>> schema_grammar(const Prompt& prompt, std::string_view opening, const ToolSyntax& syntax, const ThinkingMarks& thinking) {
+  auto grammar = json_schema_grammar(prompt.json_schema, "json_schema");
+  if (!grammar) return std::move(grammar).error();
+  for (const std::string& note : grammar->notes) log::debug("{}", note);
+  const bool thinks = !thinking.open.empty() && opening.find(thinking.open) != std::string_view::npos;
+  std::string after = thinks ? thinking.close : std::string();
+  if (&syntax == &harmony_syntax() && !opening.ends_with(kHarmonyFinal)) after = kHarmonyFinal;
+  return std::optional(Grammar{std::move(grammar->text), std::move(after)});
+}
+
+}  // namespace
+
+Result<std::optional<Grammar>> answer_grammar(const Prompt& prompt, std::string_view opening, const ToolSyntax& syntax, const ThinkingMarks& thinking) {
+  const auto shape = syntax.json_shape();
+  const ToolChoice& choice = prompt.tool_choice;
+  const bool begun = shape && !opening.empty() && (opening == syntax.head(choice.name));
+
+  if (begun && choice.kind == ToolChoice::Kind::tool) {
+    const auto tool = std::ranges::find(prompt.tools, choice.name, &Tool::name);
+    if (tool == prompt.tools.end()) return std::optional<Grammar>();
+    GrammarBuilder builder;
+    auto input = add_input(builder, *tool, static_cast<std::size_t>(tool - prompt.tools.begin()), tool->strict);
+    if (!input) return std::move(input).error();
+    const bool space = shape->before_input.ends_with(' ');
+    builder.add_rule("root", std::string(space ? "\" \"? " : "") + *input + " " + GrammarBuilder::literal(shape->after_input));
+    return std::optional(made(builder, ""));
+  }
+  if (begun && choice.kind == ToolChoice::Kind::any) {
+    GrammarBuilder builder;
+    auto calls = alternatives(builder, prompt, *shape);
+    if (!calls) return std::move(calls).error();
+    builder.add_rule("root", *calls + " " + GrammarBuilder::literal(shape->after_input));
+    return std::optional(made(builder, ""));
+  }
+  if (!prompt.json_schema.empty()) return schema_grammar(prompt, opening, syntax, thinking);
+
+  // A strict tool may be called or not: the rules hold once a call is begun. While the model thinks, a mark
+  // is only spoken of.
+  const bool strict = std::ranges::any_of(prompt.tools, &Tool::strict);
+  if (!strict || choice.kind == ToolChoice::Kind::none) return std::optional<Grammar>();
+  GrammarBuilder builder;
+  if (!shape) {
+    // The schema is looked at all the same, so that a bad one is told of here as it is elsewhere.
+    CallShape none;
+    if (auto calls = alternatives(builder, prompt, none); !calls) return std::move(calls).error();
+    return std::optional<Grammar>();
+  }
+  auto calls = alternatives(builder, prompt, *shape);
+  if (!calls) return std::move(calls).error();
+  const std::string opener(syntax.openers().front());
+  if (!opening.empty() || !shape->before_name.starts_with(opener)) return std::optional<Grammar>();
+  std::string_view rest = std::string_view(shape->before_name).substr(opener.size());
+  const bool line_break = rest.starts_with('\n');
+  if (line_break) rest.remove_prefix(1);
+  const std::string one = std::string(line_break ? "\"\\n\"? " : "") + GrammarBuilder::literal(rest) + " " + *calls + " " + GrammarBuilder::literal(shape->after_input);
+  builder.add_rule("one", one);
+  builder.add_rule("root", choice.one_at_most ? std::string("one") : "one (\"\\n\"? " + GrammarBuilder::literal(opener) + " one)*");
+  return std::optional(made(builder, opener));
+}
+
+}  // namespace pensieve
