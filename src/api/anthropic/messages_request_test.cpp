@@ -94,7 +94,7 @@ TEST(MessagesRequest, ReadsCallsAndResults) {
 
 TEST(MessagesRequest, ReadsToolsAndHowTheyMayBeCalled) {
   const auto request = parse(with(
-      R"("tools":[{"name":"Read","description":"Reads","input_schema":{"type":"object","properties":{"z":{},"a":{}}},"strict":true,"eager_input_streaming":true},)"
+      R"("tools":[{"name":"Read","description":"Reads","input_schema":{"type":"object","properties":{"z":{},"a":{}}},"strict":true,"eager_input_streaming":true,"input_examples":[{}],"allowed_callers":["direct"]},)"
       R"({"type":"custom","name":"Late","input_schema":{},"defer_loading":true},{"type":"bash_20250124","name":"bash"},{"type":"text_editor_20250728","name":"str_replace_based_edit_tool"},)"
       R"({"type":"web_search_20250305","name":"web_search","max_uses":8}],"tool_choice":{"type":"tool","name":"Read","disable_parallel_tool_use":true})"));
   const Prompt& prompt = prompt_of(request);
@@ -131,7 +131,7 @@ TEST(MessagesRequest, ThinkingThatWasSealedComesBack) {
 }
 
 TEST(MessagesRequest, UnknownBlocksKeepTheirTextAndNeverFail) {
-  const auto request = parse(content(R"([{"type":"hologram","text":"words"},{"type":"container_upload","file_id":"f"},{"type":"text","text":"b"},{"type":"web_search_tool_result","content":[{}]}])"));
+  const auto request = parse(content(R"([{"type":"hologram","text":"words"},{"type":"container_upload","file_id":"f"},{"type":"redacted_thinking","data":"x"},{"type":"text","text":"b"},{"type":"web_search_tool_result","content":[{}]}])"));
   EXPECT_EQ(texts(*request), "U:words\n\nb|");
   EXPECT_EQ(request->normalised.at("unknown_block"), 3);
   EXPECT_EQ(texts(*parse(content(R"([{"type":"document","title":"T","source":{"type":"text","media_type":"text/plain","data":"D"}},{"type":"search_result","title":"S","source":"http://x","content":[{"type":"text","text":"found"}]}])"))),
