@@ -28,7 +28,7 @@ if(EXISTS ${private_root}/.complete)
   target_link_options(engine_runtime INTERFACE
     -Wl,--allow-shlib-undefined -Wl,--disable-new-dtags -Wl,-rpath,${private_lib}
     -Wl,--dynamic-linker,${private_loader}
-    -Wl,--no-as-needed ${private_lib}/libggml-base.so -Wl,--as-needed)
+    -Wl,--no-as-needed ${private_lib}/libggml-base.so ${private_lib}/libggml.so -Wl,--as-needed)
   set(PENSIEVE_ENGINE_PLUGINS ${private_lib}/ggml/backends0)
   set(PENSIEVE_ENGINE_TOOLS ${private_root}/usr/bin)
   message(STATUS "Engine: private runtime in ${PENSIEVE_ENGINE_DIR}")

@@ -51,6 +51,7 @@ struct ModelsOptions {
   std::string target;  // Of `alias`: the model.
   std::string as;      // Of `pull`: what to call it.
   std::string sha256;
+  std::string quantisation;  // Of `pull`: for checkpoints, as `import` takes it.
   int connections = 4;
   int stall_seconds = 30;
   int chunk_mb = 8;
@@ -61,7 +62,7 @@ int list_models(const ModelsOptions& options);
 int show_model(const ModelsOptions& options);
 int remove_model(const ModelsOptions& options);
 int alias_model(const ModelsOptions& options);
-int pull(const ModelsOptions& options);
+int pull(const ModelsOptions& options, const std::string& own_path);
 
 struct ImportCommand {
   std::string models;
@@ -70,6 +71,8 @@ struct ImportCommand {
   std::string quantisation;
   bool json = false;
 };
+// Of checkpoints: the engine's quantiser, in a process of its own beside this program.
+Result<void> quantise_file(const std::string& own_path, const std::string& from, const std::string& to, const std::string& type);
 int import_model(const ImportCommand& command, const std::string& own_path);
 
 // A file's path, or the path of a model of the catalogue by its name or alias. `models` as above.

@@ -18,10 +18,10 @@
 extern char** environ;
 
 namespace pensieve {
-namespace {
 
-// The engine's quantiser, in a process of its own; its words go to our stderr.
-Result<void> quantise(const std::string& program, const std::string& from, const std::string& to, const std::string& type) {
+// Its words go to our stderr.
+Result<void> quantise_file(const std::string& own_path, const std::string& from, const std::string& to, const std::string& type) {
+  const std::string program = (std::filesystem::path(own_path).parent_path() / "pensieve-quantize").string();
   std::string arguments[] = {program, from, to, type};
   char* argv[] = {arguments[0].data(), arguments[1].data(), arguments[2].data(), arguments[3].data(), nullptr};
   pid_t child = 0;
@@ -35,16 +35,13 @@ Result<void> quantise(const std::string& program, const std::string& from, const
   return Error{ErrorCode::internal, WIFSIGNALED(status) ? fmt::format("the quantiser ended by signal {}", WTERMSIG(status)) : "the quantiser failed (see above)"};
 }
 
-}  // namespace
-
 int import_model(const ImportCommand& command, const std::string& own_path) {
   ModelStore store(command.models.empty() ? ModelStore::standard_root([](const char* name) { return std::getenv(name); }) : std::filesystem::path(command.models));
   ImportOptions options;
   options.folder = command.folder;
   options.name = command.name;
   options.quantisation = command.quantisation;
-  const std::string program = (std::filesystem::path(own_path).parent_path() / "pensieve-quantize").string();
-  options.quantise = [&](const std::string& from, const std::string& to, const std::string& type) { return quantise(program, from, to, type); };
+  options.quantise = [&](const std::string& from, const std::string& to, const std::string& type) { return quantise_file(own_path, from, to, type); };
   const bool terminal = ::isatty(STDERR_FILENO) == 1;
   const auto report = import_checkpoint(store, options, [&](std::uint64_t done, std::uint64_t total) {
     if (terminal) std::cerr << fmt::format("\r{} of {} tensors", done, total) << (done == total ? "\n" : "") << std::flush;

@@ -95,6 +95,7 @@ int main(int argc, char** argv) {
   pull_command->add_option("WHAT", models_options.name, "A known name, hf:OWNER/REPO[:QUANT], or the address of a GGUF file; without it: the known names");
   pull_command->add_option("--name", models_options.as, "What to call it here");
   pull_command->add_option("--sha256", models_options.sha256, "The hash that the file at an address must have");
+  pull_command->add_option("--quant", models_options.quantisation, "Of a checkpoint, which is imported: as 'import' takes it");
   pull_command->add_option("--connections", models_options.connections, "Ranges loaded at once")->capture_default_str()->check(CLI::Range(1, 16));
   pull_command->add_option("--chunk", models_options.chunk_mb, "Megabytes of one range: what an interruption costs at most, for each connection")->capture_default_str()->check(CLI::Range(1, 1024));
   pull_command->add_option("--stall", models_options.stall_seconds, "Seconds without a byte after which a connection is made anew")->capture_default_str()->check(CLI::Range(1, 600));
@@ -144,7 +145,7 @@ int main(int argc, char** argv) {
   if (rm_command->parsed()) return remove_model(models_options);
   if (alias_command->parsed()) return alias_model(models_options);
   if (import_command->parsed()) return import_model(import_options, own_path(argv[0]));
-  if (pull_command->parsed()) return pull(models_options);
+  if (pull_command->parsed()) return pull(models_options, own_path(argv[0]));
   const auto settings = Settings::resolve(flags, [](const char* name) { return std::getenv(name); });
   if (!settings) {
     std::cerr << "pensieve: " << settings.error().message << '\n';

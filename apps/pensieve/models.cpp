@@ -8,6 +8,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "catalogue/import.h"
 #include "catalogue/known_models.h"
 #include "catalogue/model_plan.h"
 #include "catalogue/model_store.h"
@@ -228,7 +229,7 @@ int alias_model(const ModelsOptions& options) {
   return changed ? 0 : failed("alias", changed.error());
 }
 
-int pull(const ModelsOptions& options) {
+int pull(const ModelsOptions& options, const std::string& own_path) {
   if (options.name.empty()) {
     print_known();
     return 0;
@@ -248,7 +249,21 @@ int pull(const ModelsOptions& options) {
   }
   asked.transfer.token_host = asked.endpoint;
   Bar bar;
-  const auto pulled = pull_model(store, asked, [&](const PullProgress& progress) { bar.show(progress); });
+  if (!known_quantisation(options.quantisation)) return failed("pull", {ErrorCode::invalid_argument, fmt::format("--quant: '{}' is not known; 'pensieve import --help' lists them", options.quantisation)});
+  const auto import = [&](const std::string& folder, const std::string& name, const std::string& source) -> Result<StoredModel> {
+    ImportOptions how;
+    how.folder = folder;
+    how.name = name;
+    how.source = source;
+    how.quantisation = options.quantisation;
+    how.quantise = [&](const std::string& from, const std::string& to, const std::string& type) { return quantise_file(own_path, from, to, type); };
+    std::cerr << "importing the checkpoint ...\n";
+    auto report = import_checkpoint(store, how, [](std::uint64_t, std::uint64_t) {});
+    if (!report) return std::move(report).error();
+    std::cout << fmt::format("largest difference between a weight of the checkpoint and the one written: {:.3g}; {} numbers too large for a half\n", report->error_max, report->overflows);
+    return report->model;
+  };
+  const auto pulled = pull_model(store, asked, [&](const PullProgress& progress) { bar.show(progress); }, import);
   if (!pulled) return failed("pull", pulled.error());
   std::cout << fmt::format("{} {} ({}); serve it: pensieve serve --model {}\n", pulled->model.name, pulled->was_there ? "is there already" : "is here", size(pulled->model.bytes()), pulled->model.name);
   if (!pulled->checked) std::cout << "Nobody gave a hash for it: only its size and its header were looked at. --sha256 gives one.\n";

@@ -9,6 +9,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
+#include <set>
 
 #include "base/utf8.h"
 #include "catalogue/json_text.h"
@@ -175,6 +176,23 @@ Result<HubSelection> select_files(const std::vector<HubFile>& files, const std::
   const Group& group = **std::ranges::min_element(chosen, {}, [](const Group* each) { return each->name.size(); });
   if (group.files.size() != group.parts) return Error{ErrorCode::corrupt, fmt::format("'{}' was split in {} parts, {} are there", group.name, group.parts, group.files.size())};
   return HubSelection{group.files, group.quantisation};
+}
+
+std::vector<HubFile> checkpoint_files(const std::vector<HubFile>& files) {
+  static const std::set<std::string> kParts = {"config.json",        "tokenizer.model",      "tokenizer.json",      "tokenizer_config.json",
+                                               "added_tokens.json",  "chat_template.jinja",  "chat_template.json",  "model.safetensors.index.json"};
+  std::vector<HubFile> chosen;
+  bool configured = false;
+  bool weighty = false;
+  for (const HubFile& file : files) {
+    const bool weights = file.path.find('/') == std::string::npos && file.path.ends_with(".safetensors") && !file.path.starts_with('.');
+    if (!weights && !kParts.contains(file.path)) continue;
+    configured = configured || file.path == "config.json";
+    weighty = weighty || weights;
+    chosen.push_back(file);
+  }
+  if (!configured || !weighty) chosen.clear();
+  return chosen;
 }
 
 std::string tree_url(const std::string& endpoint, const std::string& repository) { return fmt::format("{}/api/models/{}/tree/main?recursive=true", endpoint, repository); }

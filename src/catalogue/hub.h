@@ -36,6 +36,10 @@ struct HubSelection {
 };
 Result<HubSelection> select_files(const std::vector<HubFile>& files, const std::string& quantisation);
 
+// Of a repository without GGUF: what an import reads (config.json, tokenizer, *.safetensors of its top folder). Empty: it
+// is no such checkpoint.
+std::vector<HubFile> checkpoint_files(const std::vector<HubFile>& files);
+
 std::string tree_url(const std::string& endpoint, const std::string& repository);
 std::string file_url(const std::string& endpoint, const std::string& repository, const std::string& path);
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cmath>
 #include <cstring>
 #include <fstream>
@@ -343,6 +344,17 @@ void set_tokenizer(GgufWriter& out, const ImportedTokenizer& tokenizer) {
   if (!tokenizer.chat_template.empty()) out.set("tokenizer.chat_template", tokenizer.chat_template);
 }
 
+// The engine treats models by the name of Phi-3 as Phi-3, looks these markers up, and does not load a model without them.
+std::string safe_title(const std::string& title, const ImportedTokenizer& tokenizer) {
+  std::string lower;
+  for (const char c : title) lower.push_back(static_cast<char>(std::tolower(static_cast<unsigned char>(c))));
+  if (lower.find("phi3") == std::string::npos && lower.find("phi-3") == std::string::npos) return title;
+  for (const char* marker : {"<unk>", "<s>", "</s>", "<|endoftext|>"}) {
+    if (std::ranges::find(tokenizer.texts, marker) == tokenizer.texts.end()) return "imported model";
+  }
+  return title;
+}
+
 struct Prepared {
   CheckpointPlan plan;
   SafeTensors tensors;
@@ -376,7 +388,7 @@ Result<std::unique_ptr<Prepared>> prepare(const ImportOptions& options, const st
 
   GgufWriter& out = prepared->out;
   out.set("general.architecture", prepared->plan.architecture);
-  out.set("general.name", title);
+  out.set("general.name", safe_title(title, *tokenizer));
   out.set("general.quantization_version", std::uint32_t{2});
   for (const auto& [key, value] : prepared->plan.numbers) std::visit([&](const auto& each) { out.set(key, each); }, value);
   set_tokenizer(out, *tokenizer);
@@ -414,7 +426,7 @@ bool known_quantisation(const std::string& name) { return name.empty() || name =
 Result<ImportReport> import_checkpoint(ModelStore& store, const ImportOptions& options, const std::function<void(std::uint64_t, std::uint64_t)>& on_progress) {
   if (!known_quantisation(options.quantisation)) return Error{ErrorCode::invalid_argument, fmt::format("--quant: '{}' is none of f16, bf16, q8_0, q4_0, q4_k_s, q4_k_m, q5_k_m, q6_k", options.quantisation)};
   std::error_code error;
-  std::string title = fs::weakly_canonical(options.folder, error).filename().string();
+  const std::string title = options.source.empty() ? fs::weakly_canonical(options.folder, error).filename().string() : options.source.substr(options.source.rfind('/') + 1);
   const std::string name = options.name.empty() ? ModelStore::name_from(title) : options.name;
   if (!ModelStore::valid_name(name)) return Error{ErrorCode::invalid_argument, fmt::format("--name: '{}' cannot be a model's name: lower-case letters, digits, '.', '_' and '-'", name)};
   if (store.find(name)) return Error{ErrorCode::invalid_argument, fmt::format("there is a model '{0}' already: 'pensieve rm {0}' first, or give --name", name)};
@@ -446,7 +458,7 @@ Result<ImportReport> import_checkpoint(ModelStore& store, const ImportOptions& o
   if (const auto header = read_gguf_header(path); !header) return abandon(header.error());
   auto hash = digest_of_file(path, DigestKind::sha256);
   if (!hash) return abandon(hash.error());
-  auto published = store.publish({name, "import:" + title, "", {{file, fs::file_size(path, error), *hash}}, {}});
+  auto published = store.publish({name, options.source.empty() ? "import:" + title : options.source, "", {{file, fs::file_size(path, error), *hash}}, {}});
   if (!published) return abandon(published.error());
   report.model = *std::move(published);
   return report;

@@ -18,6 +18,7 @@ namespace pensieve {
 struct ImportOptions {
   std::string folder;
   std::string name;           // Empty: the folder's.
+  std::string source;         // What the store shall say of its origin; empty: the folder's name.
   std::string quantisation;   // Empty: as near to the checkpoint as GGUF has it. f16, bf16, q8_0, or one of the engine's.
   // Quantises a GGUF file into another by the engine (which this process does not have).
   std::function<Result<void>(const std::string& from, const std::string& to, const std::string& type)> quantise;

@@ -23,8 +23,9 @@ constexpr std::size_t kPageBytesMax = 32u << 20;
 constexpr std::uint64_t kDiskReserve = 256u << 20;  // A full disk hurts more than a missing model.
 
 struct Wanted {
-  StoredModel model;  // Files without bytes are not known yet.
+  StoredModel model;
   std::vector<RemoteFile> files;
+  bool is_checkpoint = false;  // To be imported, not served as it is.
 };
 
 Result<std::vector<HubFile>> hub_files(const PullOptions& options, const std::string& repository) {
@@ -46,8 +47,15 @@ Result<Wanted> from_hub(const PullOptions& options, const HubReference& referenc
   auto files = hub_files(options, reference.repository);
   if (!files) return std::move(files).error();
   auto selection = select_files(*files, reference.quantisation);
+  bool is_checkpoint = false;
+  if (!selection && reference.quantisation.empty() && std::ranges::none_of(*files, [](const HubFile& file) { return file.path.ends_with(".gguf"); })) {
+    selection = HubSelection{checkpoint_files(*files), ""};
+    is_checkpoint = true;
+    if (selection->files.empty()) return Error{ErrorCode::invalid_argument, fmt::format("{}: it has no GGUF file and no checkpoint (config.json and *.safetensors)", reference.repository)};
+  }
   if (!selection) return Error{selection.error().code, fmt::format("{}: {}", reference.repository, selection.error().message)};
   Wanted wanted;
+  wanted.is_checkpoint = is_checkpoint;
   const std::string base = reference.repository.substr(reference.repository.find('/') + 1);
   std::string derived = ModelStore::name_from(base);
   for (const char* ending : {"-gguf", "_gguf"}) {
@@ -139,46 +147,62 @@ class Lock {
   const int file_;
 };
 
+// Brings what is missing of them. Did every file have a promised hash?
+Result<bool> load_files(const Wanted& wanted, const fs::path& folder, const PullOptions& options, const std::function<void(const PullProgress&)>& on_progress) {
+  bool checked = true;
+  for (std::size_t i = 0; i < wanted.files.size(); ++i) {
+    const RemoteFile& file = wanted.files[i];
+    const StoredFile& stored = wanted.model.files[i];
+    const std::string path = (folder / stored.name).string();
+    checked = checked && !(file.sha256.empty() && file.git_hash.empty());
+    std::error_code error;
+    if (is_whole(path, stored)) continue;
+    fs::remove(path, error);
+    const auto told = [&](const TransferProgress& progress) { on_progress({stored.name, i + 1, wanted.files.size(), progress}); };
+    if (const auto loaded = download(file, path + ".part", options.transfer, told); !loaded) return loaded.error();
+    if (!wanted.is_checkpoint) {
+      if (const auto header = read_gguf_header(path + ".part"); !header) {
+        fs::remove(path + ".part", error);
+        return Error{ErrorCode::corrupt, fmt::format("what came was thrown away: {}", header.error().message)};
+      }
+    }
+    fs::rename(path + ".part", path, error);
+    if (error) return Error{ErrorCode::internal, fmt::format("'{}': {}", path, error.message())};
+  }
+  return checked;
+}
+
 }  // namespace
 
-Result<Pulled> pull_model(ModelStore& store, const PullOptions& options, const std::function<void(const PullProgress&)>& on_progress) {
+Result<Pulled> pull_model(ModelStore& store, const PullOptions& options, const std::function<void(const PullProgress&)>& on_progress, const ImportFolder& import) {
   auto wanted = find(options);
   if (!wanted) return std::move(wanted).error();
   StoredModel& model = wanted->model;
   for (const StoredModel& there : store.list()) {
     if (there.name != model.name) continue;
     const auto same = [](const StoredFile& a, const StoredFile& b) { return a.name == b.name && a.bytes == b.bytes && a.sha256 == b.sha256; };
-    if (there.source == model.source && std::ranges::equal(there.files, model.files, same)) return Pulled{there, true, true};
+    if (there.source == model.source && (wanted->is_checkpoint || std::ranges::equal(there.files, model.files, same))) return Pulled{there, true, true};
     return Error{ErrorCode::invalid_argument, fmt::format("there is another model '{0}' already: 'pensieve rm {0}' first, or give --name", model.name)};
   }
-  const auto folder = store.staging(model.name);
+  if (wanted->is_checkpoint && !import) return Error{ErrorCode::invalid_argument, fmt::format("{} is a checkpoint, which has to be imported", model.source)};
+  const auto folder = store.staging(model.name + (wanted->is_checkpoint ? ".checkpoint" : ""));
   if (!folder) return folder.error();
   const Lock lock(store.root() / ".partial" / (model.name + ".lock"));
   if (!lock.taken()) return Error{ErrorCode::unavailable, fmt::format("another pull of '{}' is running", model.name)};
   if (const auto room = check_room(*folder, *wanted); !room) return room.error();
 
-  Pulled pulled;
-  for (std::size_t i = 0; i < wanted->files.size(); ++i) {
-    const RemoteFile& file = wanted->files[i];
-    const std::string path = (*folder / model.files[i].name).string();
-    pulled.checked = pulled.checked && !(file.sha256.empty() && file.git_hash.empty());
-    std::error_code error;
-    if (is_whole(path, model.files[i])) continue;
-    fs::remove(path, error);
-    const auto told = [&](const TransferProgress& progress) { on_progress({model.files[i].name, i + 1, wanted->files.size(), progress}); };
-    if (const auto loaded = download(file, path + ".part", options.transfer, told); !loaded) return loaded.error();
-    const auto header = read_gguf_header(path + ".part");
-    if (!header) {
-      fs::remove(path + ".part", error);
-      return Error{ErrorCode::corrupt, fmt::format("what came was thrown away: {}", header.error().message)};
-    }
-    fs::rename(path + ".part", path, error);
-    if (error) return Error{ErrorCode::internal, fmt::format("'{}': {}", path, error.message())};
+  const auto checked = load_files(*wanted, *folder, options, on_progress);
+  if (!checked) return checked.error();
+  if (wanted->is_checkpoint) {
+    auto imported = import(folder->string(), model.name, model.source);
+    if (!imported) return std::move(imported).error();
+    std::error_code ignored;
+    fs::remove_all(*folder, ignored);
+    return Pulled{*std::move(imported), false, *checked};
   }
   auto published = store.publish(std::move(model));
   if (!published) return std::move(published).error();
-  pulled.model = *std::move(published);
-  return pulled;
+  return Pulled{*std::move(published), false, *checked};
 }
 
 }  // namespace pensieve

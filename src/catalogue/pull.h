@@ -25,6 +25,10 @@ struct PullOptions {
   TransferOptions transfer;
 };
 
+// A repository without GGUF but with a checkpoint is brought whole and handed to
+// this, which makes a model of the name out of the folder (`pensieve import`).
+using ImportFolder = std::function<Result<StoredModel>(const std::string& folder, const std::string& name, const std::string& source)>;
+
 struct PullProgress {
   std::string file;
   std::size_t number = 0;  // From 1.
@@ -38,6 +42,7 @@ struct Pulled {
   bool checked = true;     // False: nobody gave a hash, only size and header were looked at.
 };
 
-Result<Pulled> pull_model(ModelStore& store, const PullOptions& options, const std::function<void(const PullProgress&)>& on_progress);
+Result<Pulled> pull_model(ModelStore& store, const PullOptions& options, const std::function<void(const PullProgress&)>& on_progress,
+                          const ImportFolder& import = {});
 
 }  // namespace pensieve

@@ -1,6 +1,8 @@
 """`pensieve import` against MLX itself: the same checkpoint in MLX and, imported, in our engine.
 
-    python3 mlx_import.py BUILD/bin MODELS/pensieve-demo.gguf
+    python3 mlx_import.py BUILD/bin MODELS/pensieve-demo.gguf [PART]
+
+PART: only the models whose names hold it.
 
 The trained demo model and small random ones of every family become checkpoint folders (bf16, and affine groups of 4 and 8
 bits, made by mlx-lm). Each is imported; every weight of the GGUF is compared with MLX's own dequantisation, the tokenizer
@@ -23,6 +25,7 @@ from mlx.utils import tree_flatten, tree_map
 from mlx_lm.utils import load_model, quantize_model, save_config, save_model
 
 BIN, DEMO = Path(sys.argv[1]), Path(sys.argv[2])
+PART = sys.argv[3] if len(sys.argv) > 3 else ""
 ROOT = Path(__file__).resolve().parents[2]
 WORK = Path(tempfile.mkdtemp(prefix="pensieve-mlx-"))
 PIECES = ROOT / "models/training/tokenizer.model"
@@ -233,24 +236,31 @@ def main():
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(PIECES))
     random_ids = [int(i) for i in np.random.default_rng(3).integers(10, 590, 60)]
 
-    demo = WORK / "demo"
-    demo_checkpoint(demo)
-    questions = ["Hello! Who are you?", "How do I connect Claude Code?", "What is 7 plus 5?", "Count from 3 to 12.", "Repeat exactly: blue sky over the hill", "Which day comes after Monday?",
-                 "How do I pull a model?", "What does error 529 mean?"]
-    marker = lambda text: pieces.piece_to_id(text)
-    prompts = [[marker("<|user|>"), *pieces.encode("\n" + q), marker("<|end|>"), *pieces.encode("\n"), marker("<|assistant|>"), *pieces.encode("\n")] for q in questions]
-    for variant, limit in ((demo, 0.05), (quantised(demo, 4, 64), 0.15), (quantised(demo, 8, 64), 0.1)):
-        report = imported(variant, variant.name)
-        if report is None:
-            continue
-        worst = compare_weights(variant.name, variant, report)
-        if "4bit" in variant.name:
-            check(worst <= 1e-6, f"{variant.name}: four-bit groups are written value for value")
-        compare_logits(variant.name, variant, report, prompts[1], 1024, limit)
-        compare_greedy(variant.name, variant, report, prompts, 40, limit)
-        check(worker_tokens(report["path"], TEXTS) == [pieces.encode(t) for t in TEXTS], f"{variant.name}: the tokenizer cuts as its source does")
+    if PART in "demo":
+        demo = WORK / "demo"
+        demo_checkpoint(demo)
+        questions = ["Hello! Who are you?", "How do I connect Claude Code?", "What is 7 plus 5?", "Count from 3 to 12.", "Repeat exactly: blue sky over the hill", "Which day comes after Monday?",
+                     "How do I pull a model?", "What does error 529 mean?"]
+        marker = lambda text: pieces.piece_to_id(text)
+        prompts = [[marker("<|user|>"), *pieces.encode("\n" + q), marker("<|end|>"), *pieces.encode("\n"), marker("<|assistant|>"), *pieces.encode("\n")] for q in questions]
+        for variant, limit in ((demo, 0.05), (quantised(demo, 4, 64), 0.15), (quantised(demo, 8, 64), 0.1)):
+            report = imported(variant, variant.name)
+            if report is None:
+                continue
+            worst = compare_weights(variant.name, variant, report)
+            if "4bit" in variant.name:
+                check(worst <= 1e-6, f"{variant.name}: four-bit groups are written value for value")
+            compare_logits(variant.name, variant, report, prompts[1], 1024, limit)
+            compare_greedy(variant.name, variant, report, prompts, 40, limit)
+            check(worker_tokens(report["path"], TEXTS) == [pieces.encode(t) for t in TEXTS], f"{variant.name}: the tokenizer cuts as its source does")
+        for quantisation in ("q8_0", "f16", "q4_k_m"):
+            report = imported(demo, f"demo-{quantisation}".replace("_", "-"), "--quant", quantisation)
+            if report is not None:
+                compare_logits(f"demo --quant {quantisation}", demo, report, prompts[1], 1024, 1.5 if quantisation == "q4_k_m" else 0.15)
 
     for name, more in FAMILIES.items():
+        if PART not in name:
+            continue
         folder = WORK / name
         random_checkpoint(folder, BASE | more)
         for variant, limit in ((folder, 0.1), (quantised(folder, 4, 64), 0.25)):
@@ -271,11 +281,6 @@ def main():
             from tokenizers import Tokenizer
             source = Tokenizer.from_file(str(folder / "tokenizer.json"))
             check(worker_tokens(report["path"], TEXTS) == [source.encode(t).ids for t in TEXTS], f"{name}: the tokenizer cuts as its source does")
-
-    for quantisation in ("q8_0", "f16", "q4_k_m"):
-        report = imported(demo, f"demo-{quantisation}".replace("_", "-"), "--quant", quantisation)
-        if report is not None:
-            compare_logits(f"demo --quant {quantisation}", demo, report, prompts[1], 1024, 1.5 if quantisation == "q4_k_m" else 0.15)
     return 1 if failures else 0
 
 

@@ -9,6 +9,7 @@ import { after, afterEach, before, beforeEach, describe, test } from "node:test"
 import { Hub } from "./hub.mjs";
 import { bin } from "./programs.mjs";
 import { ask, Server } from "./server.mjs";
+import { Worker } from "./worker.mjs";
 
 const work = mkdtempSync(join(tmpdir(), "pensieve-pull-"));
 after(() => rmSync(work, { recursive: true, force: true }));
@@ -223,6 +224,62 @@ describe("pull", () => {
     hub.onCdn = () => false;
     for (const held of waiting) hub.send(...held);
     assert.equal((await first.done).code, 0);
+  });
+});
+
+// A checkpoint as MLX writes it: one layer of phi3 in bf16, the demo model's tokenizer.
+function checkpoint() {
+  const [width, inner, vocabulary] = [64, 128, 4096];
+  const shapes = { "model.embed_tokens": [vocabulary, width], "model.norm": [width], "model.layers.0.input_layernorm": [width], "model.layers.0.post_attention_layernorm": [width],
+    "model.layers.0.self_attn.qkv_proj": [2 * width, width], "model.layers.0.self_attn.o_proj": [width, width], "model.layers.0.mlp.gate_up_proj": [2 * inner, width], "model.layers.0.mlp.down_proj": [width, inner] };
+  const header = {};
+  let offset = 0;
+  for (const [name, shape] of Object.entries(shapes)) {
+    const bytes = shape.reduce((a, b) => a * b) * 2;
+    header[`${name}.weight`] = { dtype: "BF16", shape, data_offsets: [offset, offset + bytes] };
+    offset += bytes;
+  }
+  const data = Buffer.alloc(offset);
+  for (let i = 0; i < offset; i += 2) data.writeUInt16LE(((i * 2654435761) >>> 24) % 2 === 0 ? 0x3e00 + ((i * 40503) & 0xff) : 0xbe00 + ((i * 30011) & 0xff), i);
+  const text = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(text.length));
+  const config = { model_type: "phi3", hidden_size: width, num_hidden_layers: 1, intermediate_size: inner, num_attention_heads: 2, num_key_value_heads: 1, vocab_size: vocabulary,
+    max_position_embeddings: 512, rms_norm_eps: 1e-5, tie_word_embeddings: true };
+  return {
+    "README.md": Buffer.from("a checkpoint"),
+    "config.json": Buffer.from(JSON.stringify(config)),
+    "model.safetensors": Buffer.concat([length, text, data]),
+    "tokenizer.model": readFileSync(new URL("../../models/training/tokenizer.model", import.meta.url)),
+    "tokenizer_config.json": Buffer.from(JSON.stringify({ eos_token: "<|endoftext|>", chat_template: "{% for m in messages %}{{ m.content }}{% endfor %}" })),
+  };
+}
+
+describe("pull of a checkpoint", () => {
+  test("it is imported, and the worker loads it", async () => {
+    hub.files["mlx/Tiny-4bit"] = checkpoint();
+    for (const [name, more] of [["plain", []], ["mixed", ["--quant", "q4_k_m"]]]) {
+      const result = await pull("hf:mlx/Tiny-4bit", ["--name", name, ...more]);
+      assert.equal(result.code, 0, result.text);
+      if (name === "plain") assert.match(result.text, /largest difference .*: 0; 0 numbers too large/);
+      const worker = new Worker(bin("pensieve-worker"), ["--model", join(models, name, `${name}.gguf`), "--context", "512", "--slots", "1", "--threads", "1"]);
+      const said = await worker.ready().then(() => worker.generate({ id: 1, messages: [{ role: "user", content: "hello" }], max_tokens: 4, temperature: 0 }));
+      assert.equal(said.last.event, "finish");
+      await worker.stop();
+      assert.deepEqual(readdirSync(join(models, ".partial")).filter((n) => !n.endsWith(".lock")), []);
+    }
+    assert.deepEqual(visible().sort(), ["mixed", "plain"]);
+    assert.match((await pull("hf:mlx/Tiny-4bit", ["--name", "plain"])).text, /is there already/);
+  });
+
+  test("one that cannot be imported leaves nothing to see", async () => {
+    hub.files["mlx/Odd"] = { ...checkpoint(), "config.json": Buffer.from('{"model_type":"rwkv"}') };
+    const result = await pull("hf:mlx/Odd");
+    assert.notEqual(result.code, 0);
+    assert.match(result.text, /model_type 'rwkv'/);
+    assert.deepEqual(visible(), []);
+    hub.files["mlx/None"] = { "README.md": Buffer.from("nothing") };
+    assert.match((await pull("hf:mlx/None")).text, /no GGUF file and no checkpoint/);
   });
 });
 
