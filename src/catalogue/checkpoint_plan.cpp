@@ -62,8 +62,8 @@ class Planner {
   double real(const json& from, const char* key, std::optional<double> standard = std::nullopt) {
     const json& value = at(from, key);
     if (value.is_null() && standard) return *standard;
-    if (!value.is_number() || !std::isfinite(value.get<double>()) || value.get<double>() <= 0) {
-      fail(ErrorCode::corrupt, fmt::format("config.json: {} must be a number above 0", key));
+    if (!value.is_number() || !std::isfinite(value.get<double>()) || value.get<double>() <= 0 || value.get<double>() > 1e9) {
+      fail(ErrorCode::corrupt, fmt::format("config.json: {} must be a number above 0 and at most 1e9", key));
       return 1;
     }
     return value.get<double>();

@@ -256,6 +256,54 @@ TEST_F(Import, MissingPartsAreNamed) {
   expect_refused(go(), "is not a folder");
 }
 
+TEST(CheckpointPlan, AnyConfigurationIsAPlanOrAnError) {
+  const std::string good = R"({"model_type":"phi3","hidden_size":64,"num_hidden_layers":2,"intermediate_size":128,"num_attention_heads":2,"num_key_value_heads":1,"vocab_size":16,"max_position_embeddings":512,
+    "rms_norm_eps":1e-5,"tie_word_embeddings":true,"rope_theta":10000.0,"rope_scaling":{"type":"yarn","factor":4.0,"original_max_position_embeddings":128,"long_factor":[1,2],"short_factor":[1,2]},"head_dim":32})";
+  std::mt19937 random(9);
+  int planned = 0;
+  for (int round = 0; round < 20000; ++round) {
+    std::string text = good;
+    if (round % 3 == 0) text.replace(text.find("phi3"), 4, round % 2 == 0 ? "qwen3" : "llama");
+    for (int i = 0; i < 2; ++i) text[random() % text.size()] = "0123456789e-.{}[]\",:"[random() % 21];
+    const json config = json::parse(text, nullptr, false);
+    if (!config.is_object()) continue;
+    const auto plan = plan_checkpoint(config);
+    if (!plan) {
+      EXPECT_FALSE(plan.error().message.empty());
+      continue;
+    }
+    ++planned;
+    for (const PlannedTensor& tensor : plan->tensors) EXPECT_GT(tensor.columns, 0u);
+  }
+  EXPECT_GT(planned, 200);
+}
+
+TEST_F(Import, AnyTokenizerFileIsATokenizerOrAnError) {
+  fs::remove(root / "model" / "tokenizer.model");
+  const std::string good = R"({"added_tokens":[{"id":7,"content":"<|end|>","special":true}],"pre_tokenizer":{"type":"ByteLevel"},"model":{"type":"BPE","byte_fallback":false,
+    "unk_token":null,"vocab":{"a":0,"b":1,"ab":2,"abc":3,"c":4},"merges":["a b",["ab","c"]]}})";
+  put("tokenizer.json", good);
+  const auto read = import_tokenizer((root / "model").string(), 16);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->model, "gpt2");
+  EXPECT_EQ(read->merges, (std::vector<std::string>{"a b", "ab c"}));
+  EXPECT_EQ(read->texts[7], "<|end|>");
+  EXPECT_EQ(read->types[7], 3);
+  std::mt19937 random(21);
+  for (int round = 0; round < 1000; ++round) {
+    std::string text = good;
+    for (int i = 0; i < 2; ++i) text[random() % text.size()] = "0123456789e-.{}[]\",: "[random() % 22];
+    put("tokenizer.json", text);
+    if (const auto tokenizer = import_tokenizer((root / "model").string(), 16)) { EXPECT_EQ(tokenizer->texts.size(), 16u); }
+  }
+  put("tokenizer.json", R"({"model":{"type":"Unigram","vocab":[]}})");
+  EXPECT_NE(import_tokenizer((root / "model").string(), 16).error().message.find("only BPE"), std::string::npos);
+  put("tokenizer.json", R"({"model":{"type":"BPE","vocab":{"a":4000000000},"merges":[]}})");
+  EXPECT_NE(import_tokenizer((root / "model").string(), 16).error().message.find("beyond"), std::string::npos);
+  put("tokenizer.json", R"({"pre_tokenizer":{"type":"Split","pattern":{"Regex":"x+"}},"model":{"type":"BPE","vocab":{"a":0},"merges":[]}})");
+  EXPECT_NE(import_tokenizer((root / "model").string(), 16).error().message.find("cutting text"), std::string::npos);
+}
+
 TEST(Tokenizer, AnyBytesAreAModelOrAnError) {
   const std::string good = piece("<unk>", 2) + piece("a", 1, -1) + piece("b", 1, -2) + "\x1A\x02\x18\x01";
   ASSERT_EQ(parse_sentencepiece(good)->texts.size(), 3u);
