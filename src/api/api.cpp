@@ -411,6 +411,7 @@ http::Reply Api::model(const http::Request& request, const std::string& id) cons
     return error_reply(404, fmt::format("model: '{}' is not known; GET /v1/models lists the loaded one (POST /v1/messages takes any name)", id), request.id);
   }
   const auto no = [] { return Json{{"supported", false}}; };
+  const Json yes = {{"supported", true}};
   // Both kinds of clients find their fields: `object`, `created` and `owned_by` are OpenAI's.
   return json_reply({{"id", model_id()},
                      {"type", "model"},
@@ -427,7 +428,7 @@ http::Reply Api::model(const http::Request& request, const std::string& id) cons
                      {"max_tokens", ready->context_tokens - 1},
                      {"capabilities",
                       {{"batch", no()}, {"citations", no()}, {"code_execution", no()}, {"image_input", no()}, {"pdf_input", no()},
-                       {"server_tools", no()}, {"structured_outputs", no()}, {"thinking", no()}}}});
+                       {"server_tools", no()}, {"structured_outputs", yes}, {"thinking", ready->thinks ? yes : no()}}}});
 }
 
 http::Reply Api::health(const http::Request&) const {
@@ -452,6 +453,7 @@ http::Reply Api::health(const http::Request&) const {
              {"context_trained", worker.ready->model.context_trained},
              {"kv_bytes", worker.ready->kv_bytes},
              {"chat_template", worker.ready->chat_template},
+             {"tool_syntax", worker.ready->tool_syntax},
              {"backends", worker.ready->backends}};
   }
   return json_reply({{"status", ready ? "ok" : name_of(worker.state)},

@@ -381,6 +381,8 @@ Ready read_ready(Reader& reader) {
   ready.kv_bytes = reader.integer<std::uint64_t>("kv_bytes").value_or(0);
   ready.backends = reader.text("backends");
   ready.chat_template = reader.text("chat_template");
+  ready.tool_syntax = reader.text("tool_syntax");
+  ready.thinks = reader.boolean("thinks");
   const Json* model = reader.find("model");
   if (model == nullptr || !model->is_object()) {
     reader.fail("model", "an object");
@@ -563,7 +565,9 @@ std::string encode(const Report& report) {
                       {"context_tokens", ready.context_tokens},
                       {"kv_bytes", ready.kv_bytes},
                       {"backends", ready.backends},
-                      {"chat_template", ready.chat_template}};
+                      {"chat_template", ready.chat_template},
+                      {"tool_syntax", ready.tool_syntax},
+                      {"thinks", ready.thinks}};
           },
           [&](const Counted& counted) {
             event_object("counted", counted.id);

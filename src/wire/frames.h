@@ -88,6 +88,8 @@ struct Ready {  // Loaded: generate is answered from now on.
   std::uint64_t kv_bytes = 0;
   std::string backends;  // The devices that compute, comma-separated.
   std::string chat_template;  // "model", or the built-in's name.
+  std::string tool_syntax;    // The family of its calls.
+  bool thinks = false;        // Its template knows thinking.
   bool operator==(const Ready&) const = default;
 };
 struct Counted {

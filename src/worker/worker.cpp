@@ -144,16 +144,19 @@ int run_worker(const WorkerOptions& options, const EngineLoader& load) {
   auto chat = ChatTemplate::make(options.chat_template, facts.chat_template, (*engine)->vocabulary(), options.tool_syntax);
   if (!chat) return last_word(port, std::move(chat).error());
 
+  const bool thinks = !chat->thinking_marks().open.empty() || &chat->tool_syntax() == &harmony_syntax();
   port.send(wire::Ready{{facts.name, facts.architecture, facts.parameters, facts.file_bytes, facts.context_trained, (*engine)->vocabulary().size()},
                         facts.slots,
                         facts.context_tokens,
                         facts.kv_bytes,
                         facts.backends,
-                        chat->name()});
+                        chat->name(),
+                        chat->tool_syntax().name(),
+                        thinks});
   const ChatAbilities& abilities = chat->abilities();
   log::info("chat template {}: calls as {}, tools {}, system messages between turns {}, thinking {}", chat->name(), chat->tool_syntax().name(),
             abilities.tools ? "by the template" : "in words", abilities.system_inside ? "in place" : "in their neighbour",
-            chat->thinking_marks().open.empty() && &chat->tool_syntax() != &harmony_syntax() ? "unknown to it" : "known to it");
+            thinks ? "known to it" : "unknown to it");
   log::info("{} ({}): {} slots of {} tokens, KV cache {} MB, on {}", facts.name, facts.architecture, facts.slots, facts.context_tokens,
             facts.kv_bytes >> 20, facts.backends);
 

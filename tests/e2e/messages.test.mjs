@@ -129,6 +129,10 @@ describe("messages", () => {
     assert.equal(page.data.length >= 1, true);
     const one = await client.models.retrieve(page.data[0].id);
     assert.equal(one.type, "model");
+    assert.equal(one.capabilities.structured_outputs.supported, true);
+    assert.equal(one.capabilities.thinking.supported, true); // The scripted worker's template knows it.
+    assert.equal(one.capabilities.image_input.supported, false);
+    assert.equal((await server.health()).model.tool_syntax, "hermes");
     await assert.rejects(client.models.retrieve("no-such-model"), Anthropic.NotFoundError);
   });
 
