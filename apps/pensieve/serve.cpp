@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -46,6 +47,14 @@ Result<std::string> key_from(const Settings& settings) {
 }
 
 bool is_loopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
+
+// XDG_DATA_HOME/pensieve/NAME, else ~/.local/share/pensieve/NAME, else beside where we are.
+std::string data_file(const char* name) {
+  const auto value = [](const char* variable) { const char* set = std::getenv(variable); return std::filesystem::path(set == nullptr ? "" : set); };
+  if (const auto data = value("XDG_DATA_HOME"); !data.empty()) return (data / "pensieve" / name).string();
+  const auto home = value("HOME");
+  return home.empty() ? name : (home / ".local/share/pensieve" / name).string();
+}
 
 // Beside the binaries (build/release/bin/) or where an installation puts it.
 std::string builtin_model(const std::filesystem::path& folder) {
@@ -148,6 +157,12 @@ int serve(const Settings& settings, const std::string& own_path) {
   api_options.client_rules = client_rules == "on";
   Api api(io, std::move(api_options), line, supervisor, metrics);
 
+  anthropic::BatchOptions batch_options;
+  batch_options.path = settings.text("batches");
+  if (batch_options.path.empty()) batch_options.path = data_file("batches.sqlite");
+  anthropic::Batches batches(io, std::move(batch_options), line, [&api](http::Exchange& exchange) { return api.messages(exchange); });
+  api.serve_batches(batches);
+
   http::ServerOptions options;
   options.host = host;
   options.port = static_cast<std::uint16_t>(settings.integer("port"));
@@ -165,6 +180,7 @@ int serve(const Settings& settings, const std::string& own_path) {
   supervisor.start();
   asio::co_spawn(io, end_on_signal(io, server, supervisor, std::chrono::seconds(settings.integer("grace"))), asio::detached);
   asio::co_spawn(io, announce(supervisor), asio::detached);
+  asio::co_spawn(io, batches.work(), asio::detached);
   std::cout << fmt::format("listening on http://{}:{}\n", host.find(':') == std::string::npos ? host : "[" + host + "]", server.port()) << std::flush;
   io.run();
   // Suspended coroutines still hold references to the parts above: leave without unwinding them.

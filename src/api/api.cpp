@@ -173,16 +173,17 @@ awaitable<void> Api::handle(http::Exchange& exchange) {
     co_await exchange.reply(std::move(reply));
     co_return;
   }
+  const bool for_batches = batches_ != nullptr && anthropic::Batches::is_path(path);
   const bool known = path == "/v1/messages" || path == "/v1/messages/count_tokens" || path == "/v1/models" || path.starts_with("/v1/models/") ||
-                     is_openai(path) || path == "/health" || path == "/metrics";
+                     for_batches || is_openai(path) || path == "/health" || path == "/metrics";
   if (!known) {
     co_await exchange.reply(error_reply(404, fmt::format("there is no endpoint {}", path), request.id));
     co_return;
   }
   const bool for_openai = is_openai(path);
   const Dialect& dialect = for_openai ? openai::dialect() : kAnthropic;
-  const bool wants_post = for_openai || path.starts_with("/v1/messages");
-  if (wants_post ? !post : !get) {
+  const bool wants_post = for_openai || (path.starts_with("/v1/messages") && !for_batches);
+  if (!for_batches && (wants_post ? !post : !get)) {
     http::Reply reply = dialect.refuse(405, fmt::format("{} {} is not possible; use {}", request.method, path, wants_post ? "POST" : "GET"), request.id);
     reply.headers.emplace_back("allow", wants_post ? "POST" : "GET, HEAD");
     co_await exchange.reply(std::move(reply));
@@ -203,6 +204,7 @@ awaitable<void> Api::handle(http::Exchange& exchange) {
   }
   if (path == "/v1/messages") co_return co_await messages(exchange);
   if (for_openai) co_return co_await openai(exchange);
+  if (for_batches) co_return co_await batches_->handle(exchange);
   if (path == "/v1/messages/count_tokens") co_return co_await count_tokens(exchange);
   http::Reply reply = get_reply(request);
   co_await exchange.reply(std::move(reply));
@@ -427,7 +429,7 @@ http::Reply Api::model(const http::Request& request, const std::string& id) cons
                      {"max_input_tokens", ready->context_tokens - 1},
                      {"max_tokens", ready->context_tokens - 1},
                      {"capabilities",
-                      {{"batch", no()}, {"citations", no()}, {"code_execution", no()}, {"image_input", no()}, {"pdf_input", no()},
+                      {{"batch", batches_ != nullptr ? yes : no()}, {"citations", no()}, {"code_execution", no()}, {"image_input", no()}, {"pdf_input", no()},
                        {"server_tools", no()}, {"structured_outputs", yes}, {"thinking", ready->thinks ? yes : no()}}}});
 }
 

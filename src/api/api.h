@@ -14,6 +14,7 @@
 
 #include "admission/waiting_line.h"
 #include "api/answer.h"
+#include "api/anthropic/batches.h"
 #include "api/anthropic/messages_request.h"
 #include "http/exchange.h"
 #include "metrics/metrics.h"
@@ -32,12 +33,13 @@ class Api {
   Api(boost::asio::io_context& io, ApiOptions options, WaitingLine& line, Supervisor& supervisor, Metrics& metrics);
 
   boost::asio::awaitable<void> handle(http::Exchange& exchange);
+  boost::asio::awaitable<void> messages(http::Exchange& exchange);  // POST /v1/messages, past all checks of the way there.
+  void serve_batches(anthropic::Batches& batches) { batches_ = &batches; }  // Without: 404. Must outlive this.
 
  private:
   struct Run;  // One request to generate, from its place in the line to its last byte.
 
   bool key_is_right(const http::Request& request) const;
-  boost::asio::awaitable<void> messages(http::Exchange& exchange);
   // Runs one request of any dialect, from its place in the line to its last byte.
   boost::asio::awaitable<void> generate(http::Exchange& exchange, const Dialect& dialect, Asked asked, std::unique_ptr<AnswerWriter> writer);
   static bool is_openai(std::string_view path);
@@ -60,6 +62,7 @@ class Api {
   WaitingLine& line_;
   Supervisor& supervisor_;
   Metrics& metrics_;
+  anthropic::Batches* batches_ = nullptr;
 };
 
 }  // namespace pensieve
