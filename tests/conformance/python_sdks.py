@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -42,7 +43,8 @@ def check(name, run):
 
 def start(*args, **env):
     server = subprocess.Popen(
-        [BIN / "pensieve", "serve", "--port", "0", "--worker", BIN / "pensieve-fake-worker", "--model", "script", "--log-level", "error", *args],
+        [BIN / "pensieve", "serve", "--port", "0", "--worker", BIN / "pensieve-fake-worker", "--model", "script", "--log-level", "error",
+         "--batches", Path(tempfile.mkdtemp(prefix="pensieve-conformance-")) / "batches.sqlite", *args],
         stdout=subprocess.PIPE, text=True, env={**os.environ, **env})
     url = server.stdout.readline().split()[-1]
     for _ in range(300):
