@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "commands.h"
 #include "http/server.h"
+#include "store_folder.h"
 #include "supervisor/supervisor.h"
 
 namespace pensieve {
@@ -64,6 +65,12 @@ std::string builtin_model(const std::filesystem::path& folder) {
     if (std::filesystem::exists(path, ignored)) return path.string();
   }
   return {};
+}
+
+Result<bool> on_or_off(const Settings& settings, const std::string& name) {
+  const std::string& text = settings.text(name);
+  if (text != "on" && text != "off") return Error{ErrorCode::invalid_argument, fmt::format("--{}: '{}' is neither on nor off", name, text)};
+  return text == "on";
 }
 
 std::vector<std::string> split(const std::string& list) {
@@ -139,6 +146,8 @@ int serve(const Settings& settings, const std::string& own_path) {
 
   const std::string& client_rules = settings.text("client-rules");
   if (client_rules != "on" && client_rules != "off") return asked_wrongly(fmt::format("--client-rules: '{}' is neither on nor off", client_rules));
+  const auto exact = on_or_off(settings, "exact");
+  if (!exact) return asked_wrongly(exact.error().message);
 
   asio::io_context io(1);
   Metrics metrics;
@@ -150,6 +159,11 @@ int serve(const Settings& settings, const std::string& own_path) {
   supervision.restarts.deaths_max = static_cast<std::size_t>(settings.integer("deaths-max"));
   supervision.restarts.window = std::chrono::seconds(settings.integer("deaths-window"));
   if (const std::string& syntax = settings.text("tool-syntax"); !syntax.empty()) supervision.worker_argv.insert(supervision.worker_argv.end(), {"--tool-syntax", syntax});
+  if (const std::string store = store_folder(settings); !store.empty()) {
+    supervision.worker_argv.insert(supervision.worker_argv.end(), {"--store", store, "--store-size", std::to_string(settings.integer("store-size")),
+                                                                   "--store-writes-per-day", std::to_string(settings.integer("store-writes-per-day"))});
+  }
+  supervision.worker_argv.emplace_back(*exact ? "--exact" : "--no-exact");
   Supervisor supervisor(io, std::move(supervision), metrics);
   WaitingLine line(io.get_executor(), static_cast<std::size_t>(settings.integer("slots")), static_cast<std::size_t>(settings.integer("queue")));
   ApiOptions api_options;

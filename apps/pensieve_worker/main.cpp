@@ -50,6 +50,10 @@ int main(int argc, char** argv) {
   app.add_option("--gpu-layers", gpu_layers, "Layers on a GPU backend: auto or a number")->capture_default_str();
   app.add_option("--chat-template", worker.chat_template, "chatml, phi3, llama3, plain, or Jinja source; default: the model's own");
   app.add_option("--tool-syntax", worker.tool_syntax, "How the model writes calls of tools (hermes, qwen-xml, llama, mistral, phi4, deepseek, glm, granite, gemma, harmony); default: as its template shows");
+  app.add_option("--store", worker.store.folder, "Folder of the block store; without it: none");
+  app.add_option("--store-size", worker.store.size_max, "Bytes of all blocks")->capture_default_str()->transform(CLI::AsSizeValue(false));
+  app.add_option("--store-writes-per-day", worker.store.writes_per_day_max, "Bytes written a day, at most")->capture_default_str()->transform(CLI::AsSizeValue(false));
+  app.add_flag("--exact,!--no-exact", worker.exact, "Reuse only what gives the same tokens bit for bit")->capture_default_str();
   app.add_option("--log-level", log_level, "trace, debug, info, warn, error, off")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
 
@@ -67,6 +71,7 @@ int main(int argc, char** argv) {
   }
   std::signal(SIGPIPE, SIG_IGN);  // A reader that is gone is seen by write().
   std::signal(SIGINT, SIG_IGN);   // Ctrl-C in a terminal reaches the whole group; the server decides.
+  worker.model_path = engine.model_path;
   worker.engine_version = llama_engine_version();
   return run_worker(worker, [&](const auto& on_progress) { return load_llama_engine(engine, on_progress); });
 }

@@ -59,6 +59,26 @@ bool same_secret(std::string_view given, std::string_view wanted) {
   return difference == 0;
 }
 
+Json kv_json(const WorkerStatus& worker) {
+  if (!worker.ready) return Json();
+  const wire::KvFacts& kv = worker.kv;
+  const std::string& why_off = worker.ready->store_problem;
+  const std::string& why_not_written = kv.store_problem;
+  return {{"exact", worker.ready->exact},
+          {"tokens_from_slots", kv.tokens_from_slots},
+          {"tokens_from_store", kv.tokens_from_store},
+          {"store",
+           {{"folder", worker.ready->store.empty() ? Json() : Json(worker.ready->store)},
+            {"problem", !why_off.empty() ? Json(why_off) : why_not_written.empty() ? Json() : Json(why_not_written)},
+            {"blocks", kv.store_blocks},
+            {"bytes", kv.store_bytes},
+            {"blocks_written", kv.store_blocks_written},
+            {"blocks_read", kv.store_blocks_read},
+            {"blocks_evicted", kv.store_blocks_evicted},
+            {"blocks_set_aside", kv.store_blocks_set_aside},
+            {"bytes_written_today", kv.store_bytes_written_today}}}};
+}
+
 const char* outcome_of(const StreamEvent& event) {
   const auto* finished = std::get_if<Finished>(&event);
   if (finished == nullptr) return "error";
@@ -140,6 +160,7 @@ struct Api::Run final : EventSink {
     made.sampling = request.sampling;
     made.max_tokens = std::min(request.max_tokens, room);
     made.stop_sequences = request.stop_sequences;
+    made.keep_seconds = request.keep_seconds;
     return made;
   }
 
@@ -239,7 +260,7 @@ awaitable<void> Api::messages(http::Exchange& exchange) {
     co_return;
   }
   note_normalised(*asked, request.id);
-  Asked common{std::move(asked->model), asked->stream, std::move(asked->prompt), asked->sampling, asked->max_tokens, std::move(asked->stop_sequences)};
+  Asked common{std::move(asked->model), asked->stream, std::move(asked->prompt), asked->sampling, asked->max_tokens, std::move(asked->stop_sequences), asked->keep_seconds};
   auto writer = std::make_unique<anthropic::MessageWriter>(new_message_id(), common.model, asked->thinking_omitted);
   co_await generate(exchange, kAnthropic, std::move(common), std::move(writer));
 }
@@ -470,13 +491,15 @@ http::Reply Api::health(const http::Request&) const {
                        {"anonymous_bytes", tree.anonymous_bytes},
                        {"file_bytes", tree.file_bytes},
                        {"available_gb", available ? Json(static_cast<double>(*available) / 1e9) : Json()}}},
-                     {"slots", {{"total", line_.slots()}, {"running", line_.running()}}},
+                     {"kv", kv_json(worker)},
+                    {"slots", {{"total", line_.slots()}, {"running", line_.running()}}},
                      {"queue", {{"max", line_.queue_max()}, {"waiting", line_.waiting()}}},
                      {"worker",
                       {{"pid", worker.pid < 0 ? Json() : Json(worker.pid)},
                        {"state", name_of(worker.state)},
                        {"load_progress", worker.load_progress},
                        {"restarts", worker.restarts},
+                       {"requests_resumed", worker.resumed},
                        {"degraded", supervisor_.degraded()},
                        {"recent_deaths", supervisor_.recent_deaths()},
                        {"last_death", worker.last_death.empty() ? Json() : Json(worker.last_death)}}}},
@@ -489,6 +512,11 @@ http::Reply Api::metrics_text() const {
   const auto pss = [](pid_t pid) { return pid < 0 ? 0.0 : static_cast<double>(process_memory(pid).value_or(ProcessMemory{}).pss_bytes); };
   metrics_.server_pss_bytes.Set(pss(::getpid()));
   metrics_.worker_pss_bytes.Set(pss(supervisor_.status().pid));
+  const wire::KvFacts& kv = supervisor_.status().kv;
+  metrics_.tokens_from_slots.Set(static_cast<double>(kv.tokens_from_slots));
+  metrics_.tokens_from_store.Set(static_cast<double>(kv.tokens_from_store));
+  metrics_.store_bytes.Set(static_cast<double>(kv.store_bytes));
+  metrics_.store_blocks_set_aside.Set(static_cast<double>(kv.store_blocks_set_aside));
   http::Reply reply;
   reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
   reply.body = metrics_.text();

@@ -158,6 +158,11 @@ struct GenerateRequest {
   // Whoever made the tokens (`counted`) said what it is.
   std::string opening;
   std::optional<Grammar> grammar;  // Made by the worker from what was asked for; not on the wire.
+  // What was already sampled for this request, by a worker that is gone: the answer
+  // goes on after it, as if nothing had happened. Not reported again.
+  std::vector<TokenId> said;
+  std::int32_t events_to_skip = 0;  // Of those that the last of `said` makes, how many were reported.
+  std::int32_t keep_seconds = 0;    // The client asked that the prompt be kept so long (cache_control). 0: it did not.
 
   bool operator==(const GenerateRequest&) const = default;
 };
@@ -169,6 +174,7 @@ struct Usage {
   std::int32_t input_tokens = 0;   // The whole prompt.
   std::int32_t cached_tokens = 0;  // Of these, how many were not computed again.
   std::int32_t output_tokens = 0;
+  std::int32_t kept_tokens = 0;    // Of the prompt tokens that were computed, how many are kept because the client asked for it.
 
   bool operator==(const Usage&) const = default;
 };

@@ -18,7 +18,8 @@ namespace pensieve {
 
 struct Started {  // The request has its slot; its prompt is being read.
   std::int32_t input_tokens = 0;
-  std::int32_t cached_tokens = 0;
+  std::int32_t cached_tokens = 0;  // As in Usage; so is the next.
+  std::int32_t kept_tokens = 0;
   bool operator==(const Started&) const = default;
 };
 

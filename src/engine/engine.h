@@ -3,8 +3,8 @@
 // knows which.
 //
 //   Owns     weights, KV cache, compute buffers.
-//   Threads  step(), logits(), forget() and make_sampler() belong to the engine
-//            thread. vocabulary(), facts() and pulse() may be read from any.
+//   Threads  vocabulary(), facts(), kv_shape() and pulse() may be read from any; everything
+//            else belongs to the engine thread.
 //   Units    positions in tokens from 0; logits one float for each vocabulary entry.
 //   Errors   after a failed step() the KV cache of the sequences in it is in doubt:
 //            forget() them. `internal` with "poisoned" in it: the process must end.
@@ -79,6 +79,14 @@ class Sampler {
   virtual void accept(TokenId token) = 0;  // Tells it what was said; once for every token.
 };
 
+// How the KV state of a sequence is cut: in pieces (one layer's keys, one layer's
+// values, ...), each holding so many bytes of every token. What lies where inside a
+// piece is the engine's own affair; `layout` names it, for fingerprints.
+struct KvShape {
+  std::vector<std::size_t> piece_token_bytes;
+  std::string layout;
+};
+
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -91,6 +99,18 @@ class Engine {
   virtual std::uint64_t pulse() const { return 0; }
   // invalid_argument: the grammar is none. Without one (nullptr) it does not fail.
   virtual Result<std::unique_ptr<Sampler>> make_sampler(const Sampling& sampling, const Grammar* grammar) = 0;
+
+  // ---- moving KV state; only where kv_shape() is not null ----
+
+  virtual const KvShape* kv_shape() const = 0;
+  virtual std::string kv_problem() const = 0;  // Why there is none, for a human.
+  // `sequence` now has cells for [0, tokens), of no meaning until each is written.
+  // What it held before is gone. On an error it is empty.
+  virtual Result<void> claim_kv(SequenceId sequence, std::int32_t tokens) = 0;
+  // One piece of the tokens [begin, begin + count).
+  virtual void read_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<std::byte> out) const = 0;
+  // The first `count` tokens of a piece that was read with `from_tokens` tokens.
+  virtual void write_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<const std::byte> from, std::int32_t from_tokens) = 0;
 };
 
 struct EngineOptions {

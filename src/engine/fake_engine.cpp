@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
@@ -146,9 +147,12 @@ Result<void> FakeEngine::step(std::span<const Row> rows) {
   if (options_.step_time.count() > 0) std::this_thread::sleep_for(options_.step_time);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     std::vector<TokenId>& tokens = sequences_[rows[i].sequence];
+    std::vector<TokenId>& complements = second_piece_[rows[i].sequence];
     CHECK(rows[i].position == static_cast<std::int32_t>(tokens.size()), "rows extend their sequence by one position each");
     tokens.push_back(rows[i].token);
+    complements.push_back(~rows[i].token);
     if (!rows[i].wants_logits) continue;
+    CHECK(std::ranges::equal(tokens, complements, [](TokenId a, TokenId b) { return a == ~b; }), "both pieces of the state agree");
     const Turn turn = last_turn(tokens).value_or(Turn{});
     if (turn.question == "!abort") std::abort();
     if (turn.question == "!fail") return Error{ErrorCode::internal, "the script asked for a failed step"};
@@ -165,8 +169,29 @@ Result<void> FakeEngine::step(std::span<const Row> rows) {
 std::span<const float> FakeEngine::logits(std::size_t row) const { return logits_.at(row); }
 
 void FakeEngine::forget(SequenceId sequence, std::int32_t from_position) {
-  std::vector<TokenId>& tokens = sequences_[sequence];
-  tokens.resize(std::min(tokens.size(), static_cast<std::size_t>(from_position)));
+  for (auto* piece : {&sequences_, &second_piece_}) {
+    std::vector<TokenId>& tokens = (*piece)[sequence];
+    tokens.resize(std::min(tokens.size(), static_cast<std::size_t>(from_position)));
+  }
+}
+
+Result<void> FakeEngine::claim_kv(SequenceId sequence, std::int32_t tokens) {
+  sequences_[sequence].assign(static_cast<std::size_t>(tokens), 0);
+  second_piece_[sequence].assign(static_cast<std::size_t>(tokens), 0);
+  return {};
+}
+
+void FakeEngine::read_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<std::byte> out) const {
+  const std::vector<TokenId>& tokens = (piece == 0 ? sequences_ : second_piece_).at(sequence);
+  std::ranges::fill(out, std::byte{0});  // Cells after the end hold whatever they held.
+  const std::size_t there = std::min(tokens.size() - std::min(tokens.size(), static_cast<std::size_t>(begin)), static_cast<std::size_t>(count));
+  std::memcpy(out.data(), tokens.data() + begin, there * sizeof(TokenId));
+}
+
+void FakeEngine::write_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<const std::byte> from, std::int32_t) {
+  std::vector<TokenId>& tokens = (piece == 0 ? sequences_ : second_piece_).at(sequence);
+  CHECK(begin + count <= std::ssize(tokens), "cells are claimed before they are written");
+  std::memcpy(tokens.data() + begin, from.data(), static_cast<std::size_t>(count) * sizeof(TokenId));
 }
 
 Result<std::unique_ptr<Sampler>> FakeEngine::make_sampler(const Sampling&, const Grammar*) { return std::unique_ptr<Sampler>(std::make_unique<GreedySampler>()); }

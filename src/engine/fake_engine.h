@@ -18,6 +18,9 @@
 //   !fail            that step returns an error
 //
 // It says what the script says also under a grammar: scripts are meant to break rules.
+//
+// Its KV state is the tokens themselves, in two pieces that must agree: what was
+// restored wrongly is answered wrongly, or trips a CHECK.
 #pragma once
 
 #include <chrono>
@@ -44,12 +47,19 @@ class FakeEngine final : public Engine {
   std::span<const float> logits(std::size_t row) const override;
   void forget(SequenceId sequence, std::int32_t from_position) override;
   Result<std::unique_ptr<Sampler>> make_sampler(const Sampling& sampling, const Grammar* grammar) override;
+  const KvShape* kv_shape() const override { return &kv_shape_; }
+  std::string kv_problem() const override { return {}; }
+  Result<void> claim_kv(SequenceId sequence, std::int32_t tokens) override;
+  void read_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<std::byte> out) const override;
+  void write_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<const std::byte> from, std::int32_t from_tokens) override;
 
  private:
   FakeEngineOptions options_;
   EngineFacts facts_;
   std::unique_ptr<Vocabulary> vocabulary_;
+  KvShape kv_shape_{{sizeof(TokenId), sizeof(TokenId)}, "fake"};
   std::map<SequenceId, std::vector<TokenId>> sequences_;
+  std::map<SequenceId, std::vector<TokenId>> second_piece_;  // Each token, complemented.
   std::map<std::size_t, std::vector<float>> logits_;
 };
 

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "engine/engine.h"
 #include "engine/llama_grammar.h"
+#include "engine/llama_kv.h"
 
 namespace pensieve {
 namespace {
@@ -203,12 +204,14 @@ class LlamaSampler final : public Sampler {
 
 class LlamaEngine final : public Engine {
  public:
-  LlamaEngine(ModelHandle model, ContextHandle context, EngineFacts facts)
+  LlamaEngine(ModelHandle model, ContextHandle context, std::unique_ptr<KvTensorWatch> watch, EngineFacts facts)
       : model_(std::move(model)),
+        watch_(std::move(watch)),
         context_(std::move(context)),
         facts_(std::move(facts)),
         vocabulary_(llama_model_get_vocab(model_.get())),
-        batch_(llama_batch_init(kStepRowsMax, 0, 1)) {
+        batch_(llama_batch_init(kStepRowsMax, 0, 1)),
+        kv_(LlamaKv::probe(context_.get(), model_.get(), *watch_)) {
     // Processors call it for every node of the graph; false means: go on.
     llama_set_abort_callback(
         context_.get(),
@@ -264,15 +267,32 @@ class LlamaEngine final : public Engine {
   }
 
   std::uint64_t pulse() const override { return pulse_.load(std::memory_order_relaxed); }
+  const KvShape* kv_shape() const override { return kv_ ? &kv_->shape() : nullptr; }
+  std::string kv_problem() const override { return kv_ ? std::string() : kv_.error().message; }
+
+  Result<void> claim_kv(SequenceId sequence, std::int32_t tokens) override {
+    forget(sequence, 0);
+    Result<void> claimed = kv_->claim(sequence, tokens);
+    if (!claimed) forget(sequence, 0);
+    return claimed;
+  }
+  void read_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<std::byte> out) const override {
+    kv_->read(sequence, piece, begin, count, out);
+  }
+  void write_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<const std::byte> from, std::int32_t from_tokens) override {
+    kv_->write(sequence, piece, begin, count, from, from_tokens);
+  }
 
  private:
   ModelHandle model_;
+  std::unique_ptr<KvTensorWatch> watch_;  // The context calls it.
   ContextHandle context_;
   EngineFacts facts_;
   LlamaVocabulary vocabulary_;
   std::unique_ptr<PieceIndex> pieces_;  // Made for the first grammar.
   llama_batch batch_;
   std::atomic<std::uint64_t> pulse_ = 0;
+  Result<LlamaKv> kv_;
 };
 
 Sampling recommended_sampling(const llama_model* model) {
@@ -367,6 +387,9 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, 
   params.kv_unified = false;
   params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
   params.no_perf = true;
+  auto watch = std::make_unique<KvTensorWatch>();
+  params.cb_eval = KvTensorWatch::on_node;
+  params.cb_eval_user_data = watch.get();
   ContextHandle context(llama_init_from_model(model.get(), params));
   if (!context) return load_error(options.model_path);
 
@@ -384,7 +407,7 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, 
   facts.step_rows_max = kStepRowsMax;
   facts.kv_bytes = kv_bytes_per_token(model.get()) * static_cast<std::uint64_t>(facts.context_tokens) * static_cast<std::uint64_t>(options.slots);
   facts.defaults = recommended_sampling(model.get());
-  return std::unique_ptr<Engine>(std::make_unique<LlamaEngine>(std::move(model), std::move(context), std::move(facts)));
+  return std::unique_ptr<Engine>(std::make_unique<LlamaEngine>(std::move(model), std::move(context), std::move(watch), std::move(facts)));
 }
 
 }  // namespace pensieve

@@ -27,10 +27,15 @@ class Metrics {
   prometheus::Counter& normalised(const std::string& what);
   prometheus::Counter& prompt_tokens;
   prometheus::Counter& output_tokens;
+  prometheus::Counter& requests_resumed;  // Handed to another worker with what was already said.
   prometheus::Gauge& running;
   prometheus::Gauge& waiting;
   prometheus::Gauge& server_pss_bytes;
   prometheus::Gauge& worker_pss_bytes;
+  prometheus::Gauge& tokens_from_slots;  // Since the worker's start, as all of the KV cache.
+  prometheus::Gauge& tokens_from_store;
+  prometheus::Gauge& store_bytes;
+  prometheus::Gauge& store_blocks_set_aside;
   prometheus::Histogram& time_to_first_token;  // Request read in full to first token written.
   prometheus::Histogram& time_between_tokens;
   prometheus::Histogram& token_to_socket;      // Sampled in the worker to written to the client's socket.

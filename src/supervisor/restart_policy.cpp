@@ -5,19 +5,22 @@
 namespace pensieve {
 namespace {
 
-constexpr int kDeathsOfASuspect = 2;
+constexpr int kBlameOfASuspect = 4;
+constexpr int kBlame = 2;
+constexpr int kBlameFromOutside = 1;
 
 }  // namespace
 
-RestartPolicy::Verdict RestartPolicy::on_death(TimePoint now, std::span<const Running> running) {
+RestartPolicy::Verdict RestartPolicy::on_death(TimePoint now, std::span<const Running> running, bool from_outside) {
+  const int blame = from_outside ? kBlameFromOutside : kBlame;
   deaths_.push_back(now);
   while (now - deaths_.front() > options_.window) deaths_.pop_front();
   for (const Running& request : running) {
     const auto known = std::ranges::find(witnesses_, request.key, &Witness::key);
-    Witness witness{request.key, request.position, 1, now};
+    Witness witness{request.key, request.position, blame, now};
     if (known != witnesses_.end()) {
       const bool came_further = request.position > known->position;
-      if (!came_further && now - known->last <= options_.suspect_for) witness.deaths = known->deaths + 1;
+      if (!came_further && now - known->last <= options_.suspect_for) witness.blame = known->blame + blame;
       witness.position = std::max(request.position, known->position);
       witnesses_.erase(known);
     }
@@ -33,9 +36,13 @@ RestartPolicy::Verdict RestartPolicy::on_death(TimePoint now, std::span<const Ru
   return verdict;
 }
 
+void RestartPolicy::acquit(RequestKey key) {
+  std::erase_if(witnesses_, [&](const Witness& witness) { return witness.key == key; });
+}
+
 bool RestartPolicy::is_suspect(RequestKey key, TimePoint now) const {
   const auto known = std::ranges::find(witnesses_, key, &Witness::key);
-  return known != witnesses_.end() && known->deaths >= kDeathsOfASuspect && now - known->last <= options_.suspect_for;
+  return known != witnesses_.end() && known->blame >= kBlameOfASuspect && now - known->last <= options_.suspect_for;
 }
 
 bool RestartPolicy::degraded(TimePoint now) const { return 2 * deaths(now) > options_.deaths_max; }

@@ -14,7 +14,8 @@
 //   * A request that was running at two deaths, the second time without having come
 //     further than the first, is a suspect. Known by content, not by id: a client
 //     that sends the same again is refused, too, for `suspect_for`. One that comes
-//     further every time was only there, as when a person kills workers.
+//     further every time was only there. A death from outside (SIGKILL that was not
+//     ours: a person, or the system short of memory) weighs half: four make a suspect.
 #pragma once
 
 #include <chrono>
@@ -52,7 +53,8 @@ class RestartPolicy {
 
   explicit RestartPolicy(const RestartOptions& options) : options_(options) {}
 
-  Verdict on_death(TimePoint now, std::span<const Running> running);
+  Verdict on_death(TimePoint now, std::span<const Running> running, bool from_outside = false);
+  void acquit(RequestKey key);  // It ran to its end: it is not what kills workers.
   void on_work() { streak_ = 0; }  // A request came on: the worker is not dying of itself.
 
   bool is_suspect(RequestKey key, TimePoint now) const;
@@ -65,7 +67,7 @@ class RestartPolicy {
   struct Witness {
     RequestKey key{};
     std::int64_t position = 0;
-    int deaths = 0;  // Without having come further.
+    int blame = 0;  // Without having come further.
     TimePoint last{};
   };
 

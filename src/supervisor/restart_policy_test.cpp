@@ -66,6 +66,22 @@ TEST(RestartPolicy, ComingLessFarTheSecondTimeIsNoExcuse) {
   EXPECT_TRUE(policy.is_suspect(kPoison, kStart));
 }
 
+TEST(RestartPolicy, SomebodyWhoKillsWorkersIsNotTheRequestsFault) {
+  RestartPolicy policy(RestartOptions{.deaths_max = 100});
+  for (int death = 0; death < 3; ++death) policy.on_death(kStart, {{Running{kOther, 50}}}, true);
+  EXPECT_FALSE(policy.is_suspect(kOther, kStart));
+  policy.on_death(kStart, {{Running{kOther, 50}}}, true);
+  EXPECT_TRUE(policy.is_suspect(kOther, kStart)) << "for the system kills those that eat its memory";
+}
+
+TEST(RestartPolicy, WhatRanToItsEndIsAcquitted) {
+  RestartPolicy policy(RestartOptions{.deaths_max = 100});
+  policy.on_death(kStart, {{Running{kOther, 50}}});
+  policy.acquit(kOther);
+  policy.on_death(kStart, {{Running{kOther, 20}}});
+  EXPECT_FALSE(policy.is_suspect(kOther, kStart));
+}
+
 TEST(RestartPolicy, RemembersABoundedNumberOfRequests) {
   RestartPolicy policy(RestartOptions{.deaths_max = 1000000});
   for (int death = 0; death < 2; ++death) policy.on_death(kStart, {{Running{kPoison, 1}}});

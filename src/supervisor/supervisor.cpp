@@ -132,8 +132,10 @@ awaitable<void> Supervisor::run() {
 RestartPolicy::Verdict Supervisor::account_for(const End& end) {
   const TimePoint now = SteadyClock::now();
   std::vector<RestartPolicy::Running> running;
-  for (const auto& [id, open] : open_) running.push_back({open.key, open.position});
-  RestartPolicy::Verdict verdict = policy_.on_death(now, running);
+  if (end.had_requests) {
+    for (const auto& [id, open] : open_) running.push_back({open.key, open.position});
+  }
+  RestartPolicy::Verdict verdict = policy_.on_death(now, running, end.from_outside);
   status_.last_death = end.why;
   if (end.hopeless) verdict.restart = false;
   std::string problem = end.why;
@@ -147,11 +149,35 @@ RestartPolicy::Verdict Supervisor::account_for(const End& end) {
   return verdict;
 }
 
-// What becomes of the requests that a dead worker had. Called once for each death,
+// What becomes of the requests that a dead worker had: those that seem to have killed
+// it are told so, the others wait for the next worker. Called once for each death,
 // after account_for(): state and policy already know of it.
 void Supervisor::settle_open(const End& end) {
   if (status_.state == WorkerState::failed) return fail_open({ErrorCode::unavailable, status_.problem});
-  fail_open({ErrorCode::internal, end.why + " while it worked on this request; it is being started again"});
+  std::vector<EventSink*> suspects;
+  std::erase_if(open_, [&](const auto& entry) {
+    const bool suspect = policy_.is_suspect(entry.second.key, SteadyClock::now());
+    if (suspect) suspects.push_back(entry.second.sink);
+    return suspect;
+  });
+  for (EventSink* sink : suspects) sink->on_event(Failed{{ErrorCode::internal, fmt::format("{}: {}", end.why, kSuspect)}});
+}
+
+// To a worker that is ready: all that was asked of those before it and not answered yet.
+void Supervisor::hand_over() {
+  for (auto& [id, pending] : counts_) {
+    if (!pending->answer) send(pending->command);
+  }
+  for (const auto& [id, open] : open_) {
+    const bool resumes = open.started.has_value();
+    if (resumes) {
+      ++status_.resumed;
+      metrics_.requests_resumed.Increment();
+      log::info("request {} goes on after {} tokens", static_cast<std::uint64_t>(id), open.request.said.size());
+    }
+    send(wire::Generate{open.request});
+    if (open.paused) send(wire::Pause{id});
+  }
 }
 
 awaitable<void> Supervisor::read_reports(std::shared_ptr<Link> link) {
@@ -211,7 +237,7 @@ awaitable<void> Supervisor::write_commands(std::shared_ptr<Link> link) {
 awaitable<void> Supervisor::watch(std::shared_ptr<Link> link) {
   const auto tick = std::clamp<std::chrono::milliseconds>(options_.stall_timeout / 5, 10ms, kPollMax);
   while (!link->ended && !link->watchdog.stalled(work_is_due(), SteadyClock::now())) {
-    if (work_is_due() && status_.state == WorkerState::ready && !std::exchange(link->health_asked, true)) send(wire::Health{});
+    if (status_.state == WorkerState::ready && !std::exchange(link->health_asked, true)) send(wire::Health{});
     co_await sleep_for(io_, tick);
   }
   if (link->ended) co_return;
@@ -249,6 +275,7 @@ awaitable<Supervisor::End> Supervisor::wait_for_end(std::shared_ptr<Link> link) 
   link->err.close(ignored);
 
   End end;
+  end.had_requests = was_ready;
   if (link->stalled) {
     end.cause = "stall";
     end.why = fmt::format("the model process hung (no step finished within {} ms) and was ended", options_.stall_timeout.count());
@@ -262,6 +289,7 @@ awaitable<Supervisor::End> Supervisor::wait_for_end(std::shared_ptr<Link> link) 
     end.why = "the model process said something that is no report and was ended";
   } else {
     end.cause = how->starts_with("signal") ? "signal" : "exit";
+    end.from_outside = !killed && how->starts_with("signal 9 ");
     end.why = fmt::format("the model process ended ({})", killed ? "its output was closed, then " + *how : *how);
   }
   co_return end;
@@ -272,6 +300,7 @@ void Supervisor::handle(wire::Report report) {
   if (auto* health = std::get_if<wire::HealthReport>(&report)) {
     link_->health_asked = false;
     link_->watchdog.counted(health->steps, health->pulse, now);
+    status_.kv = std::move(health->kv);
     return;
   }
   link_->watchdog.progressed(now);
@@ -290,6 +319,7 @@ void Supervisor::handle(wire::Report report) {
     status_.ready = std::move(*ready);
     status_.load_progress = 1;
     set_state(WorkerState::ready);
+    hand_over();
   } else if (auto* fatal = std::get_if<wire::Fatal>(&report)) {
     link_->fatal = std::move(fatal->error);
   } else if (auto* counted = std::get_if<wire::Counted>(&report)) {
@@ -311,21 +341,39 @@ void Supervisor::handle_event(wire::Event event) {
   const auto found = open_.find(event.id);
   if (found == open_.end()) return;  // Released before.
   EventSink* to = found->second.sink;
-  note_progress(found->second, event.event);
+  const bool goes_on = note(found->second, event.event);
+  if (std::holds_alternative<Finished>(event.event)) policy_.acquit(found->second.key);
   if (is_last(event.event)) open_.erase(found);
-  to->on_event(std::move(event.event));
+  if (goes_on) to->on_event(std::move(event.event));
 }
 
-void Supervisor::note_progress(Open& open, const StreamEvent& event) {
-  if (const auto* prefilled = std::get_if<Prefilled>(&event)) open.position = std::max<std::int64_t>(open.position, prefilled->done_tokens);
+// Writes the event into the request's journal. False: the client had it before.
+bool Supervisor::note(Open& open, StreamEvent& event) {
+  if (auto* started = std::get_if<Started>(&event)) {
+    if (open.started) return false;
+    open.started = *started;
+    return true;
+  }
+  if (const auto* prefilled = std::get_if<Prefilled>(&event)) {
+    open.position = std::max<std::int64_t>(open.position, prefilled->done_tokens);
+    return true;
+  }
+  if (auto* finished = std::get_if<Finished>(&event); finished != nullptr && open.started) {
+    finished->usage.cached_tokens = open.started->cached_tokens;
+    finished->usage.kept_tokens = open.started->kept_tokens;
+  }
   std::visit(
-      [&](const auto& said) {
-        if constexpr (requires { said.tokens; }) {
-          open.position += std::ssize(said.tokens);
+      [&](const auto& part) {
+        if constexpr (requires { part.tokens; }) {
+          std::vector<TokenId>& said = open.request.said;
+          said.insert(said.end(), part.tokens.begin(), part.tokens.end());
+          open.request.events_to_skip = part.tokens.empty() ? open.request.events_to_skip + 1 : 1;
+          open.position += std::ssize(part.tokens);
           policy_.on_work();
         }
       },
       event);
+  return true;
 }
 
 void Supervisor::fail_open(const Error& error) {
@@ -377,7 +425,8 @@ awaitable<Result<wire::Counted>> Supervisor::count(Prompt prompt, bool wants_tok
   const RequestId id = new_id();
   const auto pending = std::make_shared<PendingCount>(io_.get_executor());
   counts_[id] = pending;
-  send(wire::Count{id, std::move(prompt), wants_tokens});
+  pending->command = {id, std::move(prompt), wants_tokens};
+  send(pending->command);
   pending->wake.expires_after(60s);
   boost::system::error_code ignored;
   if (!pending->answer) co_await pending->wake.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
@@ -392,16 +441,19 @@ Result<void> Supervisor::may_run(const GenerateRequest& request) const {
 }
 
 void Supervisor::generate(GenerateRequest request, EventSink& sink) {
-  if (stopping_ || status_.state != WorkerState::ready) {
-    sink.on_event(Failed{{ErrorCode::unavailable, stopping_ ? kStopping : status_.problem.empty() ? "the model is not loaded" : status_.problem}});
+  if (stopping_ || status_.state == WorkerState::failed) {
+    sink.on_event(Failed{{ErrorCode::unavailable, stopping_ ? kStopping : status_.problem}});
     return;
   }
   if (const Result<void> may = may_run(request); !may) {
     sink.on_event(Failed{may.error()});
     return;
   }
-  open_[request.id] = {&sink, key_of(request), 0, false};
-  send(wire::Generate{std::move(request)});
+  // Drawn here, so that another worker makes the same draws.
+  if (!request.sampling.seed) request.sampling.seed = random_();
+  const RequestId id = request.id;
+  Open& open = open_[id] = {&sink, key_of(request), std::move(request), std::nullopt, 0, false};
+  if (status_.state == WorkerState::ready) send(wire::Generate{open.request});  // Else when the next one is: hand_over().
 }
 
 void Supervisor::release(RequestId id) {

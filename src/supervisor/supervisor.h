@@ -4,6 +4,9 @@
 //   Owns     the child process and its pipes; the routing of events to sinks, not
 //            the sinks.
 //   Threads  the I/O thread.
+// A request outlives its worker: when one dies, the next one is given what was asked
+// and what was already said, and the answer goes on (docs/resuming.md).
+//
 //   Errors   every request given to generate() gets exactly one Finished or
 //            Failed, also when the worker dies or hangs (Watchdog). What follows
 //            a death is RestartPolicy's to say. A worker that says that it cannot
@@ -19,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -48,6 +52,8 @@ struct WorkerStatus {
   std::uint64_t restarts = 0;
   std::string last_death;   // In words; empty: none yet.
   std::string engine_version;
+  wire::KvFacts kv;         // As it said last.
+  std::uint64_t resumed = 0;  // Requests handed to another worker, all together.
   std::optional<wire::Ready> ready;  // Of the worker that runs, or of the last that did.
   std::string problem;               // Why it is not ready, for a human; empty when there is none.
 };
@@ -82,19 +88,27 @@ class Supervisor {
   struct PendingCount {
     explicit PendingCount(const boost::asio::any_io_executor& executor) : wake(executor) {}
     boost::asio::steady_timer wake;
+    wire::Count command;
     std::optional<Result<wire::Counted>> answer;
   };
 
-  struct Open {  // A request that the worker has.
+  // A request that the worker has, or the next one will get. Its journal: what was
+  // asked, and every token that was sampled for it, noted before the event that
+  // carries it goes on to the client.
+  struct Open {
     EventSink* sink = nullptr;
     RequestKey key{};
-    std::int64_t position = 0;  // Tokens read and said.
+    GenerateRequest request;            // `said` and `events_to_skip` grow with the answer.
+    std::optional<Started> started;     // As the client was told; a second worker's is not passed on.
+    std::int64_t position = 0;          // Tokens read and said.
     bool paused = false;
   };
   struct End {  // Of a worker.
     std::string cause;  // As in the metric: exit, signal, stall, garbage, fatal.
     std::string why;    // For a human.
-    bool hopeless = false;  // Another would end in the same way.
+    bool hopeless = false;      // Another would end in the same way.
+    bool from_outside = false;  // A SIGKILL that was not ours.
+    bool had_requests = false;  // It had come so far as to be given some.
   };
 
   boost::asio::awaitable<void> run();
@@ -105,7 +119,8 @@ class Supervisor {
   boost::asio::awaitable<End> wait_for_end(std::shared_ptr<Link> link);
   void handle(wire::Report report);
   void handle_event(wire::Event event);
-  void note_progress(Open& open, const StreamEvent& event);
+  bool note(Open& open, StreamEvent& event);
+  void hand_over();
   bool work_is_due() const;
   RestartPolicy::Verdict account_for(const End& end);
   void settle_open(const End& end);
@@ -124,6 +139,7 @@ class Supervisor {
   std::map<RequestId, std::shared_ptr<PendingCount>> counts_;
   std::deque<std::string> log_lines_;
   RestartPolicy policy_;
+  std::mt19937_64 random_{std::random_device{}()};  // Seeds of requests that bring none.
   bool stopping_ = false;
   std::uint64_t last_id_ = 0;
 };

@@ -321,6 +321,9 @@ GenerateRequest read_generate(Reader& reader) {
   request.max_tokens = reader.integer<std::int32_t>("max_tokens", true).value_or(0);
   if (request.max_tokens < 0) reader.fail("max_tokens", "an integer of at least 0");
   request.opening = reader.text("opening");
+  request.said = reader.tokens("said");
+  request.events_to_skip = reader.integer<std::int32_t>("events_to_skip").value_or(0);
+  request.keep_seconds = reader.integer<std::int32_t>("keep_seconds").value_or(0);
   if (const Json* stops = reader.find("stop_sequences"); stops != nullptr) {
     if (!stops->is_array()) {
       reader.fail("stop_sequences", "an array of strings");
@@ -367,11 +370,35 @@ StreamEvent read_finish(Reader& reader) {
   finished.stop_sequence = reader.text("stop_sequence");
   finished.usage.input_tokens = reader.integer<std::int32_t>("input_tokens").value_or(0);
   finished.usage.cached_tokens = reader.integer<std::int32_t>("cached_tokens").value_or(0);
+  finished.usage.kept_tokens = reader.integer<std::int32_t>("kept_tokens").value_or(0);
   finished.usage.output_tokens = reader.integer<std::int32_t>("output_tokens").value_or(0);
   finished.tokens = reader.tokens("tokens");
   finished.prefill_us = reader.integer<std::int64_t>("prefill_us").value_or(0);
   finished.decode_us = reader.integer<std::int64_t>("decode_us").value_or(0);
   return finished;
+}
+
+constexpr std::pair<const char*, std::uint64_t KvFacts::*> kKvNumbers[] = {
+    {"tokens_from_slots", &KvFacts::tokens_from_slots},
+    {"tokens_from_store", &KvFacts::tokens_from_store},
+    {"store_blocks", &KvFacts::store_blocks},
+    {"store_bytes", &KvFacts::store_bytes},
+    {"store_blocks_written", &KvFacts::store_blocks_written},
+    {"store_blocks_read", &KvFacts::store_blocks_read},
+    {"store_blocks_evicted", &KvFacts::store_blocks_evicted},
+    {"store_blocks_set_aside", &KvFacts::store_blocks_set_aside},
+    {"store_bytes_written_today", &KvFacts::store_bytes_written_today},
+};
+
+KvFacts read_kv_facts(Reader& reader) {
+  KvFacts facts;
+  const Json* object = reader.find("kv");
+  if (object == nullptr || !object->is_object()) return facts;
+  Reader kv(*object);
+  for (const auto& [name, member] : kKvNumbers) facts.*member = kv.integer<std::uint64_t>(name).value_or(0);
+  facts.store_problem = kv.text("store_problem");
+  if (kv.failed()) reader.fail("kv", kv.take_error().message);
+  return facts;
 }
 
 Ready read_ready(Reader& reader) {
@@ -383,6 +410,9 @@ Ready read_ready(Reader& reader) {
   ready.chat_template = reader.text("chat_template");
   ready.tool_syntax = reader.text("tool_syntax");
   ready.thinks = reader.boolean("thinks");
+  ready.exact = reader.boolean("exact");
+  ready.store = reader.text("store");
+  ready.store_problem = reader.text("store_problem");
   const Json* model = reader.find("model");
   if (model == nullptr || !model->is_object()) {
     reader.fail("model", "an object");
@@ -507,6 +537,9 @@ std::string encode(const Command& command) {
                    put(object, "seed", request.sampling.seed);
                    if (!request.stop_sequences.empty()) object["stop_sequences"] = request.stop_sequences;
                    if (!request.opening.empty()) object["opening"] = request.opening;
+                   if (!request.said.empty()) object["said"] = request.said;
+                   if (request.events_to_skip != 0) object["events_to_skip"] = request.events_to_skip;
+                   if (request.keep_seconds != 0) object["keep_seconds"] = request.keep_seconds;
                  },
                  [&](const Cancel& cancel) { object = {{"cmd", "cancel"}, {"id", number_of(cancel.id)}}; },
                  [&](const Pause& pause) { object = {{"cmd", "pause"}, {"id", number_of(pause.id)}}; },
@@ -567,7 +600,10 @@ std::string encode(const Report& report) {
                       {"backends", ready.backends},
                       {"chat_template", ready.chat_template},
                       {"tool_syntax", ready.tool_syntax},
-                      {"thinks", ready.thinks}};
+                      {"thinks", ready.thinks},
+                      {"exact", ready.exact},
+                      {"store", ready.store},
+                      {"store_problem", ready.store_problem}};
           },
           [&](const Counted& counted) {
             event_object("counted", counted.id);
@@ -581,6 +617,7 @@ std::string encode(const Report& report) {
                              event_object("started", event.id);
                              object["input_tokens"] = started.input_tokens;
                              object["cached_tokens"] = started.cached_tokens;
+                             if (started.kept_tokens != 0) object["kept_tokens"] = started.kept_tokens;
                            },
                            [&](const Prefilled& prefilled) {
                              event_object("prefilled", event.id);
@@ -611,6 +648,7 @@ std::string encode(const Report& report) {
                              if (!finished.stop_sequence.empty()) object["stop_sequence"] = finished.stop_sequence;
                              object["input_tokens"] = finished.usage.input_tokens;
                              object["cached_tokens"] = finished.usage.cached_tokens;
+                             if (finished.usage.kept_tokens != 0) object["kept_tokens"] = finished.usage.kept_tokens;
                              object["output_tokens"] = finished.usage.output_tokens;
                              object["tokens"] = finished.tokens;
                              object["prefill_us"] = finished.prefill_us;
@@ -626,6 +664,9 @@ std::string encode(const Report& report) {
           },
           [&](const HealthReport& health) {
             object = {{"event", "health"}, {"state", health.state}, {"running", health.running}, {"waiting", health.waiting}, {"steps", health.steps}, {"pulse", health.pulse}};
+            Json& kv = object["kv"];
+            for (const auto& [name, member] : kKvNumbers) kv[name] = health.kv.*member;
+            kv["store_problem"] = health.kv.store_problem;
           },
           [&](const Fatal& fatal) {
             object = json_of(fatal.error);
@@ -652,7 +693,8 @@ Result<Report> parse_report(std::string_view line) {
     report = Counted{reader.id(), reader.integer<std::int32_t>("input_tokens", true).value_or(0), reader.tokens("tokens"), reader.text("opening")};
   } else if (name == "started") {
     report = Event{reader.id(), Started{reader.integer<std::int32_t>("input_tokens", true).value_or(0),
-                                        reader.integer<std::int32_t>("cached_tokens").value_or(0)}};
+                                        reader.integer<std::int32_t>("cached_tokens").value_or(0),
+                                        reader.integer<std::int32_t>("kept_tokens").value_or(0)}};
   } else if (name == "prefilled") {
     report = Event{reader.id(), Prefilled{reader.integer<std::int32_t>("done_tokens", true).value_or(0),
                                           reader.integer<std::int32_t>("total_tokens", true).value_or(0)}};
@@ -675,7 +717,7 @@ Result<Report> parse_report(std::string_view line) {
   } else if (name == "health") {
     report = HealthReport{reader.text("state"), reader.integer<std::int32_t>("running").value_or(0),
                           reader.integer<std::int32_t>("waiting").value_or(0), reader.integer<std::uint64_t>("steps").value_or(0),
-                          reader.integer<std::uint64_t>("pulse").value_or(0)};
+                          reader.integer<std::uint64_t>("pulse").value_or(0), read_kv_facts(reader)};
   } else if (name == "fatal") {
     report = Fatal{read_error(reader)};
   } else {

@@ -90,6 +90,9 @@ struct Ready {  // Loaded: generate is answered from now on.
   std::string chat_template;  // "model", or the built-in's name.
   std::string tool_syntax;    // The family of its calls.
   bool thinks = false;        // Its template knows thinking.
+  bool exact = false;         // The same request gives the same tokens, cold or warm, alone or not.
+  std::string store;          // The block store's folder; empty: there is none, and
+  std::string store_problem;  // this says why.
   bool operator==(const Ready&) const = default;
 };
 struct Counted {
@@ -103,12 +106,26 @@ struct Event {  // Something happened to a request. Failed too answers a Count t
   RequestId id{};
   StreamEvent event;
 };
+struct KvFacts {  // What was reused, and what the block store holds. Counted since the worker's start.
+  std::uint64_t tokens_from_slots = 0;
+  std::uint64_t tokens_from_store = 0;
+  std::uint64_t store_blocks = 0;
+  std::uint64_t store_bytes = 0;
+  std::uint64_t store_blocks_written = 0;
+  std::uint64_t store_blocks_read = 0;
+  std::uint64_t store_blocks_evicted = 0;
+  std::uint64_t store_blocks_set_aside = 0;
+  std::uint64_t store_bytes_written_today = 0;
+  std::string store_problem;  // Why nothing is written; empty: it is.
+  bool operator==(const KvFacts&) const = default;
+};
 struct HealthReport {
   std::string state;  // "loading", "ready".
   std::int32_t running = 0;
   std::int32_t waiting = 0;
   std::uint64_t steps = 0;  // Engine steps finished since the start; grows while work is due.
   std::uint64_t pulse = 0;  // Parts of steps finished, where the engine tells; grows within a long step.
+  KvFacts kv;
   bool operator==(const HealthReport&) const = default;
 };
 struct Fatal {  // The worker's last word before it exits: why.

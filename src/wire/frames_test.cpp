@@ -53,6 +53,9 @@ TEST(Frames, BlocksToolsAndSettingsComeBackAsTheyWere) {
   GenerateRequest& request = generate.request;
   request.id = RequestId{1};
   request.opening = "<think>\n";
+  request.said = {7, 8};
+  request.events_to_skip = 1;
+  request.keep_seconds = 300;
   Prompt& prompt = request.prompt;
   prompt.messages = {
       {Role::user, std::vector<Block>{{TextContent{"a"}, true}, {TextContent{""}}}},
@@ -78,11 +81,11 @@ TEST(Frames, BlocksToolsAndSettingsComeBackAsTheyWere) {
 TEST(Frames, ReportsComeBackAsTheyWere) {
   const Hello hello{2, "0.1.0", "0.7.0"};
   EXPECT_EQ(report_round_trip(hello), hello);
-  const Ready ready{{"demo", "phi3", 12, 34, 56, 78}, 2, 4096, 99, "CPU", "model", "hermes", true};
+  const Ready ready{{"demo", "phi3", 12, 34, 56, 78}, 2, 4096, 99, "CPU", "model", "hermes", true, true, "/store", "why"};
   EXPECT_EQ(report_round_trip(ready), ready);
   const Counted counted{RequestId{2}, 2, {5, 6}, "<think>"};
   EXPECT_EQ(report_round_trip(counted), counted);
-  EXPECT_EQ(event_round_trip(Started{5, 2}), (Started{5, 2}));
+  EXPECT_EQ(event_round_trip(Started{5, 2, 1}), (Started{5, 2, 1}));
   EXPECT_EQ(event_round_trip(Prefilled{5, 20}), (Prefilled{5, 20}));
   const Text text{"h\xC3\xA9", {1, 2}, 123456789012345};
   EXPECT_EQ(event_round_trip(text), text);
@@ -96,12 +99,12 @@ TEST(Frames, ReportsComeBackAsTheyWere) {
   EXPECT_EQ(event_round_trip(ended), ended);
   const Finished with_call{FinishReason::tool_use, "", {1, 1, 1}, {}, 0, 0};
   EXPECT_EQ(event_round_trip(with_call), with_call);
-  const Finished finished{FinishReason::stop_sequence, "END", {10, 4, 3}, {7}, 100, 200};
+  const Finished finished{FinishReason::stop_sequence, "END", {10, 4, 3, 2}, {7}, 100, 200};
   EXPECT_EQ(event_round_trip(finished), finished);
   const Failed failed = event_round_trip(Failed{{ErrorCode::overloaded, "no room"}});
   EXPECT_EQ(failed.error.code, ErrorCode::overloaded);
   EXPECT_EQ(failed.error.message, "no room");
-  const HealthReport health{"ready", 1, 2, 3, 4};
+  const HealthReport health{"ready", 1, 2, 3, 4, {1, 2, 3, 4, 5, 6, 7, 8, 9, "full"}};
   EXPECT_EQ(report_round_trip(health), health);
   EXPECT_EQ(report_round_trip(Fatal{{ErrorCode::corrupt, "bad file"}}).error.message, "bad file");
 }

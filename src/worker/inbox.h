@@ -6,12 +6,14 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <mutex>
 #include <variant>
 
+#include "base/mutex.h"
 #include "wire/frames.h"
 
 namespace pensieve {
@@ -28,6 +30,12 @@ class Inbox {
       orders_.push_back(std::move(order));
     }
     arrived_.notify_one();
+  }
+
+  // Until something is there, or `span` went by.
+  void wait(std::chrono::milliseconds span) {
+    std::unique_lock lock(mutex_);
+    arrived_.wait_for(lock, span, [this] { return !orders_.empty(); });
   }
 
   std::deque<Order> take(bool wait) {
@@ -47,6 +55,19 @@ struct Progress {
   std::atomic<std::uint64_t> steps = 0;
   std::atomic<std::int32_t> running = 0;
   std::atomic<std::int32_t> waiting = 0;
+
+  void publish(wire::KvFacts facts) {
+    const MutexLock lock(mutex_);
+    kv_ = std::move(facts);
+  }
+  wire::KvFacts kv() const {
+    const MutexLock lock(mutex_);
+    return kv_;
+  }
+
+ private:
+  mutable Mutex mutex_;
+  wire::KvFacts kv_ GUARDED_BY(mutex_);
 };
 
 }  // namespace pensieve

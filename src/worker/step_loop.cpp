@@ -11,51 +11,46 @@
 
 namespace pensieve {
 
-struct StepLoop::Sequence {
-  Sequence(GenerateRequest from, SequenceId in_slot, std::unique_ptr<Sampler> with, const ChatTemplate& chat, const Vocabulary& vocabulary)
-      : request(std::move(from)), slot(in_slot), sampler(std::move(with)), answer(chat, vocabulary, request) {}
+namespace {
 
-  bool prefilling() const { return position < prompt_tokens(); }
-  std::int32_t prompt_tokens() const { return static_cast<std::int32_t>(request.prompt.tokens.size()); }
+constexpr std::chrono::milliseconds kIdleStoring{5};    // How long storing keeps a new request waiting.
+constexpr std::chrono::milliseconds kStoreWait{5};      // The writer is behind: let it catch up.
+constexpr std::chrono::seconds kLastStoring{1};         // What is not stored then is lost with this process.
 
-  GenerateRequest request;
-  SequenceId slot;
-  std::unique_ptr<Sampler> sampler;
-  AnswerReader answer;
-  std::int32_t position = 0;        // Tokens in the KV cache.
-  TokenId next = 0;                 // Sampled, not yet run. Meaningful once the prompt is read.
-  std::int32_t output_tokens = 0;
-  std::vector<TokenId> unreported;  // Sampled, what they say still held back.
-  std::int64_t prefill_us = 0;
-  std::int64_t decode_us = 0;
-  bool paused = false;
-  bool finished = false;
-};
+}  // namespace
 
-StepLoop::StepLoop(Engine& engine, const ChatTemplate& chat, Inbox& inbox, Progress& progress, WirePort& port)
-    : engine_(engine), chat_(chat), inbox_(inbox), progress_(progress), port_(port) {
-  for (std::int32_t slot = engine.facts().slots - 1; slot >= 0; --slot) free_slots_.push_back(SequenceId{slot});
-}
+StepLoop::StepLoop(Engine& engine, const ChatTemplate& chat, Inbox& inbox, Progress& progress, WirePort& port, std::unique_ptr<BlockStore> store, bool exact)
+    : engine_(engine), chat_(chat), inbox_(inbox), progress_(progress), port_(port), keeper_(engine, std::move(store), exact) {}
 
 StepLoop::~StepLoop() = default;
 
 void StepLoop::run() {
-  bool prefill_next = true;
-  while (true) {
-    const bool work = any_prefilling() || any_decoding();
-    if (!work && running_.empty() && waiting_.empty() && input_ended_) return;
-    const bool someone_can_enter = !waiting_.empty() && !free_slots_.empty();
-    for (Order& order : inbox_.take(!work && !someone_can_enter)) {
-      if (!handle(std::move(order))) return;
+  bool enter_next = true;
+  bool stopping = false;
+  while (!stopping) {
+    const bool work = any_entering() || any_decoding();
+    const bool behind = keeper_.has_work() || rereading_ || keeper_.has_unread();
+    if (!work && !behind && running_.empty() && waiting_.empty() && input_ended_) break;
+    const bool someone_can_enter = !waiting_.empty() && keeper_.any_free();
+    for (Order& order : inbox_.take(!work && !behind && !someone_can_enter)) {
+      stopping = stopping || !handle(std::move(order));
     }
+    if (stopping) break;
     admit_waiting();
     // Take turns: a prompt is read between two tokens of the others, never instead of them.
-    const bool prefill = any_prefilling() && (prefill_next || !any_decoding());
-    if (prefill) prefill_step();
+    const bool enter = any_entering() && (enter_next || !any_decoding());
+    if (enter) entering_step();
     else if (any_decoding()) decode_step();
-    prefill_next = !prefill;
+    else if (behind && !idle_step()) inbox_.wait(kStoreWait);
+    enter_next = !enter;
+    if (any_decoding()) keeper_.work(last_step_ / kStoringShare);
     drop_finished();
+    publish();
   }
+  drop_finished();
+  const TimePoint deadline = SteadyClock::now() + kLastStoring;
+  while (keeper_.has_work() && SteadyClock::now() < deadline) keeper_.work(kIdleStoring);
+  keeper_.flush(deadline);
 }
 
 bool StepLoop::handle(Order order) {
@@ -90,59 +85,159 @@ bool StepLoop::handle(Order order) {
 }
 
 void StepLoop::admit_waiting() {
-  while (!waiting_.empty() && !free_slots_.empty()) {
+  while (!waiting_.empty()) {
+    if (keeper_.any_free()) rereading_.reset();  // What was reread so far stays; its slot may be taken now.
+    const auto slot = keeper_.take_slot(waiting_.front().prompt.tokens);
+    if (!slot) return;
     GenerateRequest request = std::move(waiting_.front());
     waiting_.pop_front();
-    auto sampler = engine_.make_sampler(request.sampling, request.grammar ? &*request.grammar : nullptr);
-    if (!sampler) {
-      fail(request.id, std::move(sampler).error());
-      continue;
-    }
-    const SequenceId slot = free_slots_.back();
-    free_slots_.pop_back();
-    engine_.forget(slot, 0);
-    auto sequence = std::make_unique<Sequence>(std::move(request), slot, *std::move(sampler), chat_, engine_.vocabulary());
-    port_.send(wire::Event{sequence->request.id, Started{sequence->prompt_tokens(), 0}});
-    running_.push_back(std::move(sequence));
+    begin(std::move(request), *slot);
   }
-  progress_.running = static_cast<std::int32_t>(running_.size());
-  progress_.waiting = static_cast<std::int32_t>(waiting_.size());
 }
 
-void StepLoop::prefill_step() {
-  const auto chosen = std::ranges::find_if(running_, [](const auto& s) { return s->prefilling() && !s->paused; });
-  Sequence& sequence = **chosen;
-  const std::int32_t chunk = prefill_chunk(prefill_rate_, kPrefillBudget, engine_.facts().step_rows_max, any_decoding());
-  const std::int32_t end = prefill_chunk_end(sequence.position, sequence.prompt_tokens(), chunk);
-  rows_.clear();
-  for (std::int32_t at = sequence.position; at < end; ++at) {
-    rows_.push_back({sequence.slot, at, sequence.request.prompt.tokens[static_cast<std::size_t>(at)], at + 1 == sequence.prompt_tokens()});
+void StepLoop::begin(GenerateRequest request, SequenceId slot) {
+  auto sampler = engine_.make_sampler(request.sampling, request.grammar ? &*request.grammar : nullptr);
+  if (!sampler) {
+    keeper_.release(slot);
+    return fail(request.id, std::move(sampler).error());
   }
+  auto sequence = std::make_unique<Sequence>(std::move(request), slot, *std::move(sampler), chat_, engine_.vocabulary());
+  sequence->restoring = keeper_.restoring(slot);
+  if (!sequence->restoring) restored(*sequence);
+  running_.push_back(std::move(sequence));
+}
+
+// Its slot holds what could be had without computing.
+void StepLoop::restored(Sequence& sequence) {
+  sequence.restoring = false;
+  sequence.position = sequence.cached_tokens = keeper_.held(sequence.slot);
+  const std::int32_t kept = sequence.request.keep_seconds > 0 ? sequence.prompt_tokens() - sequence.cached_tokens : 0;
+  port_.send(wire::Event{sequence.request.id, Started{sequence.prompt_tokens(), sequence.cached_tokens, kept}});
+  sequence.events_to_skip = sequence.request.events_to_skip;
+  if (!sequence.request.said.empty()) replay(sequence);
+}
+
+// Sampler, text and stop sequences are brought to where the worker before left them.
+// Of what the last token makes, a part may not have been reported any more.
+void StepLoop::replay(Sequence& sequence) {
+  const std::vector<TokenId>& said = sequence.request.said;
+  for (std::size_t i = 0; i < said.size() && !sequence.finished; ++i) {
+    sequence.replaying = i + 1 < said.size();
+    sequence.sampler->accept(said[i]);
+    take_in(sequence, said[i], monotonic_us());
+  }
+  sequence.replaying = false;
+  sequence.events_to_skip = 0;
+  sequence.unreported.clear();
+}
+
+void StepLoop::entering_step() {
+  const auto chosen = std::ranges::find_if(running_, [](const auto& s) { return !s->decoding() && !s->paused && !s->finished; });
+  Sequence& sequence = **chosen;
+  if (sequence.restoring) {
+    keeper_.restore_some(sequence.slot);
+    ++progress_.steps;
+    if (!keeper_.restoring(sequence.slot)) restored(sequence);
+  } else if (sequence.prefilling()) {
+    prefill_step(sequence);
+  } else {
+    refeed_step(sequence);
+  }
+}
+
+// Runs rows_, which all belong to `sequence`. False: it failed, and the sequence with it.
+bool StepLoop::run_rows(Sequence& sequence, bool as_prefill) {
   const TimePoint begun = SteadyClock::now();
   const Result<void> done = engine_.step(rows_);
-  const auto took = SteadyClock::now() - begun;
+  last_step_ = std::chrono::duration_cast<std::chrono::microseconds>(SteadyClock::now() - begun);
   ++progress_.steps;
   if (!done) {
+    keeper_.spoiled(sequence.slot);
     sequence.finished = true;
-    return fail(sequence.request.id, done.error());
+    fail(sequence.request.id, done.error());
+    return false;
   }
-  const double rate = static_cast<double>(rows_.size()) / std::max(seconds(took), 1e-6);
+  std::vector<TokenId> tokens;
+  for (const Row& row : rows_) tokens.push_back(row.token);
+  keeper_.ran(sequence.slot, tokens, as_prefill);
+  sequence.position += static_cast<std::int32_t>(rows_.size());
+  sequence.prefill_us += last_step_.count();
+  return true;
+}
+
+void StepLoop::prefill_step(Sequence& sequence) {
+  const std::int32_t chunk = prefill_chunk(prefill_rate_, kPrefillBudget, engine_.facts().step_rows_max, any_decoding());
+  const std::int32_t end = prefill_chunk_end(sequence.position, sequence.prompt_tokens(), chunk);
+  const bool resumes = !sequence.request.said.empty();
+  rows_.clear();
+  for (std::int32_t at = sequence.position; at < end; ++at) {
+    const bool last = at + 1 == sequence.prompt_tokens();
+    rows_.push_back({sequence.slot, at, sequence.request.prompt.tokens[static_cast<std::size_t>(at)], last && !resumes});
+  }
+  if (!run_rows(sequence, std::ssize(rows_) >= kPrefillRowsMin)) return;
+  const double rate = static_cast<double>(rows_.size()) / std::max(seconds(last_step_), 1e-6);
   prefill_rate_ = prefill_rate_ == 0 ? rate : 0.7 * prefill_rate_ + 0.3 * rate;
-  sequence.prefill_us += std::chrono::duration_cast<std::chrono::microseconds>(took).count();
-  sequence.position = end;
+  keeper_.note_prefill_rate(prefill_rate_);
   if (sequence.prefilling()) {
     port_.send(wire::Event{sequence.request.id, Prefilled{end, sequence.prompt_tokens()}});
-  } else if (sequence.request.max_tokens == 0) {
+    return;
+  }
+  keeper_.prompt_read(sequence.slot, std::chrono::seconds(sequence.request.keep_seconds));
+  if (sequence.request.max_tokens == 0) {
     finish(sequence, FinishReason::max_tokens);  // Only the prompt was to be read.
-  } else {
+  } else if (!resumes) {
     sample_and_report(sequence, rows_.size() - 1);
   }
+}
+
+// What was said before, by the same kernel that ran it then: fewer than 8 rows a step.
+void StepLoop::refeed_step(Sequence& sequence) {
+  rows_.clear();
+  const std::int32_t end = std::min(sequence.position + kDecodeRowsMax, sequence.refeed_end());
+  for (std::int32_t at = sequence.position; at < end; ++at) {
+    rows_.push_back({sequence.slot, at, sequence.request.said[static_cast<std::size_t>(at - sequence.prompt_tokens())], false});
+  }
+  run_rows(sequence, false);
+}
+
+// Nobody waits for a token: store what is not stored yet, then read answers again.
+// False: there was nothing that could be done just now.
+bool StepLoop::idle_step() {
+  if (keeper_.has_work() && !keeper_.store_is_behind()) {
+    keeper_.work(kIdleStoring);
+    return true;
+  }
+  if (!rereading_) rereading_ = keeper_.unread();
+  if (!rereading_) return false;
+  reread_step();
+  return true;
+}
+
+void StepLoop::reread_step() {
+  KvKeeper::Unread& unread = *rereading_;
+  const std::int32_t begin = keeper_.held(unread.slot);
+  const std::int32_t total = unread.begin + static_cast<std::int32_t>(unread.tokens.size());
+  const std::int32_t chunk = prefill_chunk(prefill_rate_, kPrefillBudget, engine_.facts().step_rows_max, true);
+  const std::int32_t end = prefill_chunk_end(begin, total, chunk);
+  rows_.clear();
+  for (std::int32_t at = begin; at < end; ++at) rows_.push_back({unread.slot, at, unread.tokens[static_cast<std::size_t>(at - unread.begin)], false});
+  if (const Result<void> done = engine_.step(rows_); !done) {
+    log::warn("reading an answer again failed: {}", done.error().message);
+    keeper_.spoiled(unread.slot);
+    rereading_.reset();
+    return;
+  }
+  ++progress_.steps;
+  keeper_.ran(unread.slot, std::span(unread.tokens).subspan(static_cast<std::size_t>(begin - unread.begin), rows_.size()), true);
+  if (end < total) return;
+  keeper_.reread_done(unread.slot);
+  rereading_.reset();
 }
 
 void StepLoop::decode_step() {
   std::vector<Sequence*> ready;
   for (const auto& sequence : running_) {
-    if (!sequence->prefilling() && !sequence->paused) ready.push_back(sequence.get());
+    if (sequence->decoding() && !sequence->paused && !sequence->finished) ready.push_back(sequence.get());
   }
   // More than one step holds take turns, so that none is starved.
   const std::size_t count = std::min<std::size_t>(ready.size(), kDecodeRowsMax);
@@ -155,17 +250,19 @@ void StepLoop::decode_step() {
   for (const Sequence* sequence : ready) rows_.push_back({sequence->slot, sequence->position, sequence->next, true});
   const TimePoint begun = SteadyClock::now();
   const Result<void> done = engine_.step(rows_);
-  const auto took_us = std::chrono::duration_cast<std::chrono::microseconds>(SteadyClock::now() - begun).count();
+  last_step_ = std::chrono::duration_cast<std::chrono::microseconds>(SteadyClock::now() - begun);
   ++progress_.steps;
   for (std::size_t row = 0; row < ready.size(); ++row) {
     Sequence& sequence = *ready[row];
     if (!done) {
+      keeper_.spoiled(sequence.slot);
       sequence.finished = true;
       fail(sequence.request.id, done.error());
       continue;
     }
+    keeper_.ran(sequence.slot, std::span(&sequence.next, 1), false);
     ++sequence.position;
-    sequence.decode_us += took_us;
+    sequence.decode_us += last_step_.count();
     sample_and_report(sequence, row);
   }
 }
@@ -174,6 +271,11 @@ void StepLoop::sample_and_report(Sequence& sequence, std::size_t row) {
   const TokenId token = sequence.sampler->sample(engine_.logits(row));
   const std::int64_t sampled_us = monotonic_us();
   sequence.sampler->accept(token);
+  take_in(sequence, token, sampled_us);
+}
+
+// A token of the answer, sampled now or replayed: text, stop sequences, limits.
+void StepLoop::take_in(Sequence& sequence, TokenId token, std::int64_t sampled_us) {
   sequence.next = token;
   ++sequence.output_tokens;
   sequence.unreported.push_back(token);
@@ -183,7 +285,16 @@ void StepLoop::sample_and_report(Sequence& sequence, std::size_t row) {
   if (!sequence.answer.stopped_by().empty()) return finish(sequence, FinishReason::stop_sequence);
   if (sequence.answer.turn_is_over()) return finish(sequence, FinishReason::tool_use);
   if (sequence.output_tokens >= sequence.request.max_tokens) return finish(sequence, FinishReason::max_tokens);
-  if (sequence.position >= engine_.facts().context_tokens) return finish(sequence, FinishReason::model_context_window_exceeded);
+  if (sequence.prompt_tokens() + sequence.output_tokens > engine_.facts().context_tokens) return finish(sequence, FinishReason::model_context_window_exceeded);
+}
+
+void StepLoop::report(Sequence& sequence, StreamEvent event) {
+  if (sequence.replaying) return;
+  if (sequence.events_to_skip > 0) {
+    --sequence.events_to_skip;
+    return;
+  }
+  port_.send(wire::Event{sequence.request.id, std::move(event)});
 }
 
 // What a token meant. Its id goes with the first event, as do those before it that meant nothing yet.
@@ -197,7 +308,7 @@ void StepLoop::report_all(Sequence& sequence, std::vector<StreamEvent> events, s
           }
         },
         event);
-    port_.send(wire::Event{sequence.request.id, std::move(event)});
+    report(sequence, std::move(event));
   }
 }
 
@@ -213,7 +324,8 @@ void StepLoop::finish(Sequence& sequence, FinishReason reason) {
   Finished finished;
   finished.reason = reason;
   finished.stop_sequence = sequence.answer.stopped_by();
-  finished.usage = {sequence.prompt_tokens(), 0, sequence.output_tokens};
+  const std::int32_t kept = sequence.request.keep_seconds > 0 ? sequence.prompt_tokens() - sequence.cached_tokens : 0;
+  finished.usage = {sequence.prompt_tokens(), sequence.cached_tokens, sequence.output_tokens, kept};
   finished.tokens = std::move(sequence.unreported);
   finished.prefill_us = sequence.prefill_us;
   finished.decode_us = sequence.decode_us;
@@ -227,25 +339,28 @@ void StepLoop::fail(RequestId id, Error error) {
 
 void StepLoop::drop_finished() {
   for (const auto& sequence : running_) {
-    if (!sequence->finished) continue;
-    engine_.forget(sequence->slot, 0);
-    free_slots_.push_back(sequence->slot);
+    if (sequence->finished) keeper_.release(sequence->slot);
   }
   std::erase_if(running_, [](const auto& sequence) { return sequence->finished; });
-  progress_.running = static_cast<std::int32_t>(running_.size());
 }
 
-StepLoop::Sequence* StepLoop::find(RequestId id) {
+void StepLoop::publish() {
+  progress_.running = static_cast<std::int32_t>(running_.size());
+  progress_.waiting = static_cast<std::int32_t>(waiting_.size());
+  progress_.publish(keeper_.facts());
+}
+
+Sequence* StepLoop::find(RequestId id) {
   const auto found = std::ranges::find_if(running_, [&](const auto& sequence) { return sequence->request.id == id; });
   return found == running_.end() ? nullptr : found->get();
 }
 
-bool StepLoop::any_prefilling() const {
-  return std::ranges::any_of(running_, [](const auto& sequence) { return sequence->prefilling() && !sequence->paused; });
+bool StepLoop::any_entering() const {
+  return std::ranges::any_of(running_, [](const auto& sequence) { return !sequence->decoding() && !sequence->paused && !sequence->finished; });
 }
 
 bool StepLoop::any_decoding() const {
-  return std::ranges::any_of(running_, [](const auto& sequence) { return !sequence->prefilling() && !sequence->paused; });
+  return std::ranges::any_of(running_, [](const auto& sequence) { return sequence->decoding() && !sequence->paused && !sequence->finished; });
 }
 
 }  // namespace pensieve

@@ -4,7 +4,10 @@
 // with decode steps, so a long prompt delays running streams by at most one chunk
 // a token (kPrefillBudget).
 //
-//   Owns     the running sequences and the line before them.
+// A request's beginning is taken from where it lies (kv_keeper.h), and a request that
+// a worker before this one had begun goes on where that one stopped.
+//
+//   Owns     the running sequences and the line before them, the record of the slots.
 //   Threads  run() is the engine thread's whole life.
 //   Errors   a failed step ends the sequences that were in it, each with Failed;
 //            the others go on.
@@ -18,6 +21,8 @@
 #include "engine/engine.h"
 #include "worker/answer_reader.h"
 #include "worker/inbox.h"
+#include "worker/kv_keeper.h"
+#include "worker/sequence.h"
 #include "worker/wire_port.h"
 
 namespace pensieve {
@@ -26,29 +31,42 @@ namespace pensieve {
 // stream, as far as the smallest chunk allows.
 inline constexpr std::chrono::milliseconds kPrefillBudget{200};
 
+// Storing what slots hold may cost running streams this share of their time.
+inline constexpr int kStoringShare = 20;  // One part in twenty: 5 %.
+
 class StepLoop {
  public:
-  StepLoop(Engine& engine, const ChatTemplate& chat, Inbox& inbox, Progress& progress, WirePort& port);
+  // `store` may be null.
+  StepLoop(Engine& engine, const ChatTemplate& chat, Inbox& inbox, Progress& progress, WirePort& port, std::unique_ptr<BlockStore> store, bool exact);
   ~StepLoop();
 
   // Until a Shutdown, or the end of input and of all requests.
   void run();
 
  private:
-  struct Sequence;
-
   bool handle(Order order);  // False: stop now.
   void admit_waiting();
-  void prefill_step();
+  void begin(GenerateRequest request, SequenceId slot);
+  void entering_step();
+  void restored(Sequence& sequence);
+  void prefill_step(Sequence& sequence);
+  void refeed_step(Sequence& sequence);
   void decode_step();
+  bool idle_step();
+  void reread_step();
+  bool run_rows(Sequence& sequence, bool as_prefill);
+  void replay(Sequence& sequence);
   void sample_and_report(Sequence& sequence, std::size_t row);
+  void take_in(Sequence& sequence, TokenId token, std::int64_t sampled_us);
   void report_all(Sequence& sequence, std::vector<StreamEvent> events, std::int64_t sampled_us);
+  void report(Sequence& sequence, StreamEvent event);
   void finish(Sequence& sequence, FinishReason reason);
   void fail(RequestId id, Error error);
   void drop_finished();
   Sequence* find(RequestId id);
-  bool any_prefilling() const;
+  bool any_entering() const;
   bool any_decoding() const;
+  void publish();
 
   Engine& engine_;
   const ChatTemplate& chat_;
@@ -57,8 +75,10 @@ class StepLoop {
   WirePort& port_;
   std::vector<std::unique_ptr<Sequence>> running_;  // In order of arrival.
   std::deque<GenerateRequest> waiting_;
-  std::vector<SequenceId> free_slots_;
+  KvKeeper keeper_;
+  std::optional<KvKeeper::Unread> rereading_;
   std::vector<Row> rows_;
+  std::chrono::microseconds last_step_{0};
   double prefill_rate_ = 0;       // Tokens a second, moving average.
   std::size_t decode_turn_ = 0;   // Where the next decode step begins, when there are more than fit.
   bool input_ended_ = false;

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/version.h"
+#include "cache/model_identity.h"
 #include "chat/answer_grammar.h"
 #include "chat/chat_template.h"
 #include "worker/step_loop.h"
@@ -23,6 +24,11 @@ constexpr float kMinP = 0.05f;
 template <typename T>
 void fill(std::optional<T>& value, const std::optional<T>& model, std::optional<T> server) {
   if (!value) value = model ? model : server;
+}
+
+std::string json_safe(std::string text) {
+  std::erase_if(text, [](char c) { return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 32; });
+  return text;
 }
 
 // Answers everything that needs no engine, and hands the rest on.
@@ -90,7 +96,7 @@ class WireThread {
   void handle(wire::Pause& pause) { inbox_.push(pause); }
   void handle(wire::Resume& resume) { inbox_.push(resume); }
   void handle(wire::Shutdown& shutdown) { inbox_.push(shutdown); }
-  void handle(wire::Health&) { port_.send(wire::HealthReport{"ready", progress_.running, progress_.waiting, progress_.steps, engine_.pulse()}); }
+  void handle(wire::Health&) { port_.send(wire::HealthReport{"ready", progress_.running, progress_.waiting, progress_.steps, engine_.pulse(), progress_.kv()}); }
 
   // `opening` is set where the prompt is rendered here, and left alone where it came as tokens.
   Result<std::vector<TokenId>> tokens_of(const Prompt& prompt, std::string& opening) const {
@@ -120,6 +126,20 @@ class WireThread {
   std::mt19937_64 random_{std::random_device{}()};
 };
 
+// Everything that decides what the bytes of a block mean, and whether the same would be computed again.
+Result<std::unique_ptr<BlockStore>> open_store(const WorkerOptions& options, const Engine& engine) {
+  if (options.store.folder.empty()) return Error{ErrorCode::unavailable, "--store off"};
+  if (engine.kv_shape() == nullptr) return Error{ErrorCode::unavailable, engine.kv_problem()};
+  Files& files = real_files();
+  if (Result<void> made = files.make_folder(options.store.folder); !made) return std::move(made).error();
+  const auto identity = model_identity(files, options.model_path, options.store.folder);
+  if (!identity) return identity.error();
+  const EngineFacts& facts = engine.facts();
+  const std::string about = fmt::format(R"({{"model":"{}","file":"{}","engine":"{}","backends":"{}","exact":{},"layout":"{}"}})", json_safe(facts.name), hex(*identity),
+                                        json_safe(options.engine_version), json_safe(facts.backends), options.exact, engine.kv_shape()->layout);
+  return BlockStore::open(files, options.store, fingerprint_of(about), about);
+}
+
 int last_word(WirePort& port, Error error) {
   log::error("{}", error.message);
   port.send(wire::Fatal{std::move(error)});
@@ -145,6 +165,11 @@ int run_worker(const WorkerOptions& options, const EngineLoader& load) {
   if (!chat) return last_word(port, std::move(chat).error());
 
   const bool thinks = !chat->thinking_marks().open.empty() || &chat->tool_syntax() == &harmony_syntax();
+  auto store = open_store(options, **engine);
+  const std::string store_problem = store ? std::string() : store.error().message;
+  if (!store && !options.store.folder.empty()) log::warn("store: off: {}", store_problem);
+  const bool exact = options.exact && (*engine)->kv_shape() != nullptr;
+
   port.send(wire::Ready{{facts.name, facts.architecture, facts.parameters, facts.file_bytes, facts.context_trained, (*engine)->vocabulary().size()},
                         facts.slots,
                         facts.context_tokens,
@@ -152,7 +177,10 @@ int run_worker(const WorkerOptions& options, const EngineLoader& load) {
                         facts.backends,
                         chat->name(),
                         chat->tool_syntax().name(),
-                        thinks});
+                        thinks,
+                        exact,
+                        store ? options.store.folder : std::string(),
+                        store_problem});
   const ChatAbilities& abilities = chat->abilities();
   log::info("chat template {}: calls as {}, tools {}, system messages between turns {}, thinking {}", chat->name(), chat->tool_syntax().name(),
             abilities.tools ? "by the template" : "in words", abilities.system_inside ? "in place" : "in their neighbour",
@@ -164,7 +192,7 @@ int run_worker(const WorkerOptions& options, const EngineLoader& load) {
   Progress progress;
   WireThread wire_thread(**engine, *chat, port, inbox, progress);
   std::jthread reader([&] { wire_thread.run(); });
-  StepLoop(**engine, *chat, inbox, progress, port).run();
+  StepLoop(**engine, *chat, inbox, progress, port, store ? *std::move(store) : nullptr, exact).run();
   // The reader may sit in read(): leave without it. Everything reported is written.
   std::fflush(nullptr);
   std::_Exit(0);

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "cache/block_store.h"
 #include "engine/engine.h"
 
 namespace pensieve {
@@ -17,6 +18,9 @@ struct WorkerOptions {
   std::string chat_template;  // See ChatTemplate::make; so is the next.
   std::string tool_syntax;
   std::string engine_version;
+  std::string model_path;     // For the block store's fingerprint.
+  StoreOptions store;         // No folder: no block store.
+  bool exact = true;          // See kv_keeper.h.
   int in_fd = 0;
   int out_fd = 1;
 };

@@ -80,7 +80,14 @@ describe("messages", () => {
     const body = ask("count me, please");
     const { max_tokens: _, ...counted } = body;
     const { input_tokens } = await client.messages.countTokens(counted);
-    assert.equal((await client.messages.create(body)).usage.input_tokens, input_tokens);
+    for (const [i, mark] of [[0, undefined], [1, undefined], [2, { type: "ephemeral" }]]) {
+      const messages = [{ role: "user", content: [{ type: "text", text: body.messages[0].content, cache_control: mark }] }];
+      const { usage } = await client.messages.create({ ...body, messages });
+      assert.equal(usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens, input_tokens, "three parts of one prompt");
+      if (i > 0) assert.ok(usage.cache_read_input_tokens > 0, "asked before");
+      if (mark) assert.equal(usage.input_tokens, 0, "all of it is kept");
+      else assert.equal(usage.cache_creation_input_tokens, 0);
+    }
   });
 
   test("max_tokens and stop sequences end an answer, each with its reason", async () => {
@@ -152,8 +159,12 @@ describe("messages", () => {
       "llm_requests_waiting gauge",
       "llm_time_between_tokens_seconds histogram",
       "llm_time_to_first_token_seconds histogram",
+      "pensieve_kv_reused_tokens gauge",
       "pensieve_memory_pss_bytes gauge",
       "pensieve_requests_normalised_total counter",
+      "pensieve_requests_resumed_total counter",
+      "pensieve_store_blocks_set_aside gauge",
+      "pensieve_store_bytes gauge",
       "pensieve_token_to_socket_seconds histogram",
       "pensieve_worker_restarts_total counter",
     ]);
@@ -234,13 +245,13 @@ test("a reader that stops reading stalls only itself", async () => {
   await server.stop();
 });
 
-test("a dead worker: an honest error, and it is back by itself", async () => {
+test("a request that kills every worker gets an honest error, and the worker is back by itself", async () => {
   const server = await Server.start({ fake: true });
   const list = await all(events(await server.post(ask("!abort", { stream: true }))));
   assert.equal(list.at(-1).event, "error");
   assert.equal(list.at(-1).data.error.type, "api_error");
   const health = await server.until((h) => h.ready);
-  assert.equal(health.worker.restarts, 1);
+  assert.equal(health.worker.restarts, 2, "it was tried once more");
   assert.equal((await (await server.post(ask("back"))).json()).content[0].text, "back");
   process.kill(health.worker.pid, "SIGKILL");
   await server.until((h) => h.ready && h.worker.pid !== health.worker.pid);

@@ -9,7 +9,7 @@ export class Server {
     const worker = fake ? ["--worker", bin("pensieve-fake-worker"), "--model", "script"] : ["--model", modelFile ?? (await model())];
     server.child = spawn(bin("pensieve"), ["serve", "--port", "0", "--log-level", "info", ...worker, ...args], {
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, ...env },
+      env: { ...process.env, PENSIEVE_STORE: "off", ...env }, // The user's own store stays out of it.
     });
     server.log = "";
     server.child.stderr.on("data", (data) => (server.log += data));

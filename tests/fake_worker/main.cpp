@@ -30,6 +30,11 @@ int main(int argc, char** argv) {
   app.add_option("--step-us", step_us)->envname("PENSIEVE_FAKE_STEP_US");
   app.add_option("--chat-template", worker.chat_template);
   app.add_option("--tool-syntax", worker.tool_syntax);
+  app.add_option("--store", worker.store.folder);
+  app.add_option("--store-size", worker.store.size_max);
+  app.add_option("--store-writes-per-day", worker.store.writes_per_day_max);
+  app.add_flag("--exact,!--no-exact", worker.exact);
+  app.add_option("--model", worker.model_path);
   app.add_option("--log-level", log_level);
   CLI11_PARSE(app, argc, argv);
 

@@ -17,9 +17,9 @@ std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::erro
 std::string event(std::string_view name, const Json& data) { return fmt::format("event: {}\ndata: {}\n\n", name, dump(data)); }
 
 // The three input counts are disjoint; their sum is the prompt.
-Json usage_json(std::int32_t input_tokens, std::int32_t cached_tokens, std::int32_t output_tokens, std::int32_t thinking_tokens) {
-  Json usage = {{"input_tokens", input_tokens - cached_tokens},
-                {"cache_creation_input_tokens", 0},
+Json usage_json(std::int32_t input_tokens, std::int32_t cached_tokens, std::int32_t kept_tokens, std::int32_t output_tokens, std::int32_t thinking_tokens) {
+  Json usage = {{"input_tokens", input_tokens - cached_tokens - kept_tokens},
+                {"cache_creation_input_tokens", kept_tokens},
                 {"cache_read_input_tokens", cached_tokens},
                 {"output_tokens", output_tokens}};
   if (thinking_tokens > 0) usage["output_tokens_details"] = {{"thinking_tokens", thinking_tokens}};
@@ -103,7 +103,7 @@ std::string_view MessageWriter::ping() const { return "event: ping\ndata: {\"typ
 
 std::string MessageWriter::start(const Started& started) {
   Json message = message_json(message_id_, model_);
-  message["usage"] = usage_json(started.input_tokens, started.cached_tokens, 0, 0);
+  message["usage"] = usage_json(started.input_tokens, started.cached_tokens, started.kept_tokens, 0, 0);
   return event("message_start", {{"type", "message_start"}, {"message", message}});
 }
 
@@ -137,7 +137,7 @@ std::string MessageWriter::finish(const Finished& finished) {
   return events +
          event("message_delta", {{"type", "message_delta"},
                                  {"delta", {{"stop_reason", stop_reason_of(finished.reason)}, {"stop_sequence", or_null(finished.stop_sequence)}}},
-                                 {"usage", usage_json(usage.input_tokens, usage.cached_tokens, usage.output_tokens, thinking_tokens_)}}) +
+                                 {"usage", usage_json(usage.input_tokens, usage.cached_tokens, usage.kept_tokens, usage.output_tokens, thinking_tokens_)}}) +
          event("message_stop", {{"type", "message_stop"}});
 }
 
@@ -177,7 +177,7 @@ std::string MessageWriter::whole(const Finished& finished) {
   message["content"] = std::move(blocks);
   message["stop_reason"] = stop_reason_of(finished.reason);
   message["stop_sequence"] = or_null(finished.stop_sequence);
-  message["usage"] = usage_json(finished.usage.input_tokens, finished.usage.cached_tokens, finished.usage.output_tokens, thinking_tokens_);
+  message["usage"] = usage_json(finished.usage.input_tokens, finished.usage.cached_tokens, finished.usage.kept_tokens, finished.usage.output_tokens, thinking_tokens_);
   return dump(message);
 }
 

@@ -1,0 +1,333 @@
+#include "cache/block_store.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <numeric>
+
+namespace pensieve {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+const BlockKey kPrint = fingerprint_of("a model and an engine");
+
+// A folder of its own for each test.
+class Folder {
+ public:
+  Folder() {
+    std::string name = (fs::temp_directory_path() / "pensieve-store-XXXXXX").string();
+    path_ = ::mkdtemp(name.data());
+  }
+  ~Folder() { fs::remove_all(path_); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// The real files, until the Nth call of any kind: that one and those after it fail.
+class FailingFiles final : public Files {
+ public:
+  int calls = 0;
+  int fail_from = 1 << 30;
+  int fail_to = 1 << 30;
+  ErrorCode how = ErrorCode::overloaded;
+
+  Result<void> may() {
+    ++calls;
+    if (calls >= fail_from && calls < fail_to) return Error{how, "the test says so"};
+    return {};
+  }
+  template <typename Call>
+  auto through(const Call& call) -> decltype(call()) {
+    if (Result<void> allowed = may(); !allowed) return allowed.error();
+    return call();
+  }
+
+  struct Wrapped final : File {
+    Wrapped(FailingFiles& by, std::unique_ptr<File> real) : files(by), file(std::move(real)) {}
+    Result<void> append(std::span<const std::byte> bytes) override {
+      // A disk that fills up takes a part of the bytes first.
+      if (Result<void> allowed = files.may(); !allowed) {
+        (void)file->append(bytes.first(bytes.size() / 2));
+        return allowed;
+      }
+      return file->append(bytes);
+    }
+    Result<void> read_at(std::uint64_t offset, std::span<std::byte> out) override {
+      return files.through([&] { return file->read_at(offset, out); });
+    }
+    Result<void> sync() override {
+      return files.may();  // What a real sync does is not seen here, and it takes its time.
+    }
+    FailingFiles& files;
+    std::unique_ptr<File> file;
+  };
+  Result<std::unique_ptr<File>> wrap(Result<std::unique_ptr<File>> file) {
+    if (!file) return file;
+    return std::unique_ptr<File>(std::make_unique<Wrapped>(*this, *std::move(file)));
+  }
+
+  Result<std::unique_ptr<File>> create(const std::string& path) override {
+    return through([&] { return wrap(real_files().create(path)); });
+  }
+  Result<std::unique_ptr<File>> open(const std::string& path) override {
+    return through([&] { return wrap(real_files().open(path)); });
+  }
+  Result<void> rename(const std::string& from, const std::string& to) override {
+    return through([&] { return real_files().rename(from, to); });
+  }
+  Result<void> remove(const std::string& path) override {
+    return through([&] { return real_files().remove(path); });
+  }
+  Result<void> make_folder(const std::string& path) override {
+    return through([&] { return real_files().make_folder(path); });
+  }
+  Result<void> sync_folder(const std::string& path) override {
+    (void)path;
+    return may();
+  }
+  Result<std::vector<FolderEntry>> list(const std::string& path) override {
+    return through([&] { return real_files().list(path); });
+  }
+  Result<void> set_modified(const std::string& path, FileTime time) override {
+    return through([&] { return real_files().set_modified(path, time); });
+  }
+  Result<std::uint64_t> free_bytes(const std::string& path) override {
+    return through([&] { return real_files().free_bytes(path); });
+  }
+};
+
+std::vector<TokenId> conversation(int number, int blocks) {
+  std::vector<TokenId> tokens(static_cast<std::size_t>(blocks) * kBlockTokens);
+  std::iota(tokens.begin(), tokens.end(), number * 100'000);
+  return tokens;
+}
+
+// What a piece of a block must hold, whoever reads it.
+std::vector<std::byte> content(const BlockKey& key, std::size_t piece) {
+  std::vector<std::byte> bytes(piece == 0 ? 3000 : 500);
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>((key.low >> (i % 8 * 8)) + piece + i);
+  return bytes;
+}
+constexpr std::uint64_t kContentBytes = 3500;
+const std::uint64_t kFileBytes = block_file_bytes(2, kContentBytes);
+
+bool put(BlockStore& store, const std::vector<TokenId>& tokens, std::size_t block) {
+  const auto chain = chain_of(kPrint, tokens);
+  const auto first = tokens.begin() + static_cast<std::ptrdiff_t>(block) * kBlockTokens;
+  if (!store.begin({chain[block], block == 0 ? kPrint : chain[block - 1], {first, first + kBlockTokens}, {3000, 500}})) return false;
+  for (std::size_t piece = 0; piece < 2; ++piece) store.append(content(chain[block], piece));
+  return true;
+}
+
+void put_all(BlockStore& store, const std::vector<TokenId>& tokens) {
+  for (std::size_t block = 0; block < tokens.size() / kBlockTokens; ++block) put(store, tokens, block);
+  EXPECT_TRUE(store.flush(SteadyClock::now() + 10s));
+}
+
+// How many blocks of the conversation can be read; every byte that is read must be right.
+int readable(BlockStore& store, const std::vector<TokenId>& tokens) {
+  const auto chain = chain_of(kPrint, tokens);
+  int count = 0;
+  for (std::size_t block = 0; block < store.longest_chain(chain); ++block) {
+    auto reader = store.read(chain[block], block == 0 ? kPrint : chain[block - 1]);
+    if (!reader) return count;
+    EXPECT_TRUE(std::ranges::equal(reader->head().tokens, std::span(tokens).subspan(block * kBlockTokens, kBlockTokens)));
+    for (std::size_t piece = 0; piece < 2; ++piece) {
+      std::vector<std::byte> bytes(piece == 0 ? 3000 : 500);
+      if (!reader->read(piece, bytes)) return count;
+      EXPECT_EQ(bytes, content(chain[block], piece));
+    }
+    ++count;
+  }
+  return count;
+}
+
+std::unique_ptr<BlockStore> opened(Files& files, StoreOptions options, const BlockKey& print = kPrint) {
+  options.free_min = 0;
+  auto store = BlockStore::open(files, options, print, "{}");
+  return store ? *std::move(store) : nullptr;
+}
+
+TEST(BlockStore, FindsTheLongestChainAgainAfterAReopen) {
+  const Folder folder;
+  const auto tokens = conversation(1, 5);
+  {
+    auto store = opened(real_files(), {folder.path()});
+    EXPECT_EQ(store->longest_chain(chain_of(kPrint, tokens)), 0u);
+    put_all(*store, tokens);
+    EXPECT_EQ(readable(*store, tokens), 5);
+    EXPECT_FALSE(put(*store, tokens, 2)) << "it is there";
+  }
+  auto store = opened(real_files(), {folder.path()});
+  EXPECT_EQ(readable(*store, tokens), 5);
+  EXPECT_EQ(store->stats().blocks, 5u);
+  EXPECT_EQ(store->stats().bytes, 5 * kFileBytes);
+  auto fork = tokens;
+  fork[3 * kBlockTokens + 7] = 1;
+  EXPECT_EQ(readable(*store, fork), 3);
+}
+
+TEST(BlockStore, AnotherModelEngineOrTypeNeverFindsABlock) {
+  const Folder folder;
+  const auto tokens = conversation(1, 2);
+  put_all(*opened(real_files(), {folder.path()}), tokens);
+  const BlockKey other = fingerprint_of("another engine");
+  auto store = opened(real_files(), {folder.path()}, other);
+  EXPECT_EQ(store->longest_chain(chain_of(other, tokens)), 0u);
+  EXPECT_EQ(store->longest_chain(chain_of(kPrint, tokens)), 0u) << "even by its name";
+  EXPECT_EQ(store->stats().blocks, 2u) << "but it counts for the size";
+}
+
+TEST(BlockStore, EvictsFromTheEndOfTheChainUsedLongestAgo) {
+  const Folder folder;
+  auto store = opened(real_files(), {folder.path(), 6 * kFileBytes});
+  const auto a = conversation(1, 3), b = conversation(2, 3), c = conversation(3, 2);
+  put_all(*store, a);
+  put_all(*store, b);
+  store->used(chain_of(kPrint, a));
+  put_all(*store, c);
+  EXPECT_EQ(readable(*store, a), 3);
+  EXPECT_EQ(readable(*store, b), 1) << "a chain shrinks from its end";
+  EXPECT_EQ(readable(*store, c), 2);
+  EXPECT_LE(store->stats().bytes, 6 * kFileBytes);
+  EXPECT_EQ(store->stats().blocks_evicted, 2u);
+}
+
+TEST(BlockStore, WhatIsPinnedStaysUntilItsTime) {
+  const Folder folder;
+  auto store = opened(real_files(), {folder.path(), 4 * kFileBytes});
+  const auto a = conversation(1, 2), b = conversation(2, 2), c = conversation(3, 2);
+  put_all(*store, a);
+  store->used(chain_of(kPrint, a), 1h);
+  put_all(*store, b);
+  put_all(*store, c);
+  EXPECT_EQ(readable(*store, a), 2);
+  EXPECT_EQ(readable(*store, c), 2);
+  store.reset();
+  store = opened(real_files(), {folder.path(), 4 * kFileBytes});
+  put_all(*store, b);
+  EXPECT_EQ(readable(*store, a), 2) << "also after a restart";
+}
+
+TEST(BlockStore, WritesNoMoreThanTheDaysBudgetAlsoAcrossRestarts) {
+  const Folder folder;
+  StoreOptions options{folder.path()};
+  options.writes_per_day_max = 3 * kFileBytes + 10;
+  put_all(*opened(real_files(), options), conversation(1, 2));
+  auto store = opened(real_files(), options);
+  put_all(*store, conversation(2, 5));
+  EXPECT_EQ(readable(*store, conversation(2, 5)), 1);
+  EXPECT_EQ(store->stats().blocks, 3u);
+}
+
+TEST(BlockStore, ABlockThatIsTooOldGoes) {
+  const Folder folder;
+  const auto tokens = conversation(1, 2);
+  put_all(*opened(real_files(), {folder.path()}), tokens);
+  StoreOptions options{folder.path()};
+  options.age_max = 0h;
+  EXPECT_EQ(opened(real_files(), options)->stats().blocks, 0u);
+}
+
+TEST(BlockStore, AnyFlippedBitIsSeen) {
+  const Folder folder;
+  const auto tokens = conversation(1, 1);
+  put_all(*opened(real_files(), {folder.path()}), tokens);
+  std::string path;
+  for (const auto& entry : fs::recursive_directory_iterator(folder.path())) {
+    if (entry.path().extension() == ".kv") path = entry.path().string();
+  }
+  std::ifstream in(path, std::ios::binary);
+  const std::string whole((std::istreambuf_iterator<char>(in)), {});
+  ASSERT_EQ(whole.size(), kFileBytes);
+  const auto damaged = [&](const std::string& bytes, std::size_t at) {
+    std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+    auto store = opened(real_files(), {folder.path()});
+    EXPECT_EQ(readable(*store, tokens), 0) << at;
+  };
+  for (std::size_t at = 0; at < whole.size(); at += at < 1300 ? 13 : 101) {
+    std::string bytes = whole;
+    bytes[at] = static_cast<char>(bytes[at] ^ (1 << at % 8));
+    damaged(bytes, at);
+  }
+  for (std::size_t length = 0; length < whole.size(); length += 97) damaged(whole.substr(0, length), length);
+}
+
+// Every call that the store makes fails once, and from there on: nothing is lost
+// but blocks, and no block is ever read wrongly.
+TEST(BlockStore, SurvivesAFailureOfAnyCall) {
+  const auto tokens = conversation(1, 4);
+  for (const bool once : {true, false}) {
+    for (const ErrorCode how : {ErrorCode::overloaded, ErrorCode::internal, ErrorCode::corrupt}) {
+      bool got_through = false;
+      for (int nth = 1; !got_through; ++nth) {
+        ASSERT_LT(nth, 500);
+        const Folder folder;
+        FailingFiles files;
+        files.fail_from = nth;
+        files.fail_to = once ? nth + 1 : 1 << 30;
+        files.how = how;
+        auto store = opened(files, {folder.path()});
+        if (store) {
+          put_all(*store, tokens);
+          readable(*store, tokens);
+          put_all(*store, conversation(2, 2));
+          readable(*store, tokens);
+        }
+        got_through = files.calls < nth;
+        store.reset();
+        FailingFiles well;
+        auto after = opened(well, {folder.path()});
+        ASSERT_TRUE(after);
+        const int kept = readable(*after, tokens);
+        EXPECT_TRUE(!got_through || kept == 4);
+        put_all(*after, tokens);
+        EXPECT_EQ(readable(*after, tokens), 4) << "call " << nth;
+      }
+    }
+  }
+}
+
+// A disk that loses what was not synced: the file has its name and its length, not its content.
+TEST(BlockStore, APowerLossNeverMakesAWrongBlock) {
+  const auto tokens = conversation(1, 3);
+  for (int lost = 0; lost < 3; ++lost) {
+    const Folder folder;
+    put_all(*opened(real_files(), {folder.path()}), tokens);
+    const auto chain = chain_of(kPrint, tokens);
+    for (const auto& entry : fs::recursive_directory_iterator(folder.path())) {
+      if (!entry.path().filename().string().starts_with(hex(chain[static_cast<std::size_t>(lost)]))) continue;
+      const auto size = fs::file_size(entry.path());
+      std::ofstream(entry.path(), std::ios::binary | std::ios::trunc) << std::string(size, '\0');
+    }
+    auto store = opened(real_files(), {folder.path()});
+    EXPECT_EQ(readable(*store, tokens), lost);
+    EXPECT_EQ(store->stats().blocks_set_aside, 1u);
+    put_all(*store, tokens);
+    EXPECT_EQ(readable(*store, tokens), 3);
+  }
+}
+
+TEST(BlockStore, AFullDiskSwitchesWritingOffAndReadingGoesOn) {
+  const Folder folder;
+  FailingFiles files;
+  auto store = opened(files, {folder.path()});
+  const auto tokens = conversation(1, 2);
+  put_all(*store, tokens);
+  files.fail_from = files.calls + 1;
+  files.fail_to = files.fail_from + 4;
+  put_all(*store, conversation(2, 3));
+  files.fail_from = 1 << 30;
+  EXPECT_NE(store->stats().problem, "");
+  EXPECT_FALSE(put(*store, conversation(4, 1), 0));
+  EXPECT_EQ(readable(*store, tokens), 2);
+}
+
+}  // namespace
+}  // namespace pensieve

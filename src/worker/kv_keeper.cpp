@@ -1,0 +1,358 @@
+#include "worker/kv_keeper.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "worker/plan.h"
+
+namespace pensieve {
+namespace {
+
+constexpr std::size_t kSeenMax = 1u << 16;
+// Slower than computing is no verdict for ever: now and then it is measured again.
+constexpr std::uint64_t kMeasureAgainEvery = 32;
+// What a slot holds is stored behind the decoding; when the slot is wanted before that is done, so long is waited.
+constexpr std::chrono::seconds kFinishStoringMax{2};
+
+std::chrono::microseconds since(TimePoint begun) { return std::chrono::duration_cast<std::chrono::microseconds>(SteadyClock::now() - begun); }
+
+}  // namespace
+
+KvKeeper::KvKeeper(Engine& engine, std::unique_ptr<BlockStore> store, bool exact)
+    : engine_(engine), store_(std::move(store)), exact_(exact), slots_(static_cast<std::size_t>(engine.facts().slots)) {
+  if (engine_.kv_shape() == nullptr) return;
+  for (const std::size_t bytes : engine_.kv_shape()->piece_token_bytes) block_bytes_ += bytes * kBlockTokens;
+}
+
+bool KvKeeper::any_free() const {
+  for (std::int32_t i = 0; i < std::ssize(slots_); ++i) {
+    if (is_free(SequenceId{i})) return true;
+  }
+  return false;
+}
+
+bool KvKeeper::is_source(SequenceId id) const {
+  return std::ranges::any_of(slots_, [&](const Slot& slot) { return slot.restore && slot.restore->from_slot == id; });
+}
+
+std::int32_t KvKeeper::reusable(const Slot& slot) const {
+  if (slot.restore) return 0;
+  return exact_ ? slot.prefilled : static_cast<std::int32_t>(slot.tokens.size());
+}
+
+// How much of `prompt` lies in the slot. Never all of it: the last token is run for
+// its logits, and in exact mode with enough others to take the same kernel.
+std::int32_t KvKeeper::common(const Slot& slot, std::span<const TokenId> prompt) const {
+  const auto there = std::span(slot.tokens).first(static_cast<std::size_t>(reusable(slot)));
+  const auto [end, ignored] = std::ranges::mismatch(there, prompt);
+  const auto length = static_cast<std::int32_t>(end - there.begin());
+  return std::max(0, std::min(length, static_cast<std::int32_t>(prompt.size()) - (exact_ ? kPrefillRowsMin : 1)));
+}
+
+std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt) {
+  const bool movable = engine_.kv_shape() != nullptr;
+  std::optional<SequenceId> source, oldest;
+  std::int32_t best = 0;
+  for (std::int32_t i = 0; i < std::ssize(slots_); ++i) {
+    const Slot& slot = slots_[static_cast<std::size_t>(i)];
+    const bool free = is_free(SequenceId{i});
+    if (free && (!oldest || slot.last_used < at(*oldest).last_used)) oldest = SequenceId{i};
+    const std::int32_t length = common(slot, prompt);
+    if (length == 0 || (!free && !movable)) continue;
+    // A state that cannot be cut is gone on with, or not at all.
+    if (!movable && length != held(SequenceId{i})) continue;
+    const bool better = length > best || (length == best && free && !is_free(*source));
+    if (better) {
+      source = SequenceId{i};
+      best = length;
+    }
+  }
+  if (!oldest) return std::nullopt;
+
+  std::vector<BlockKey> chain;
+  std::int32_t stored = 0;
+  if (store_ && movable && (reading_pays() || ++turned_down_ % kMeasureAgainEvery == 0)) {
+    chain = chain_of(store_->fingerprint(), prompt);
+    chain.resize(store_->longest_chain(chain));
+    stored = std::min(static_cast<std::int32_t>(chain.size()) * kBlockTokens, static_cast<std::int32_t>(prompt.size()) - (exact_ ? kPrefillRowsMin : 1));
+    stored = std::max(stored, 0);
+    chain.resize(static_cast<std::size_t>((stored + kBlockTokens - 1) / kBlockTokens));
+  }
+
+  // The conversation that lies there goes on in its own slot; another one that only
+  // begins alike takes the slot that was idle longest, and a copy.
+  const bool goes_on = source && is_free(*source) && (best * 4 >= held(*source) * 3 || *source == *oldest || !movable);
+  const SequenceId target = goes_on && best >= stored ? *source : *oldest;
+  Slot& slot = at(target);
+  finish_storing(target);
+  slot.busy = true;
+  slot.last_used = ++uses_;
+  slot.keep_for = {};
+  if (goes_on && target == *source) {
+    cut(target, best);
+    tokens_from_slots_ += static_cast<std::uint64_t>(best);
+    slot.blocks_wanted = slot.blocks_looked_at = std::min(slot.blocks_looked_at, best / kBlockTokens);
+    return target;
+  }
+  // `source` is read while `target` is filled: they must not be the same.
+  const bool copies = source && best > stored && *source != target;
+  const std::int32_t length = copies ? best : stored;
+  engine_.forget(target, 0);
+  slot.tokens.clear();
+  slot.prefilled = slot.blocks_wanted = slot.blocks_looked_at = 0;
+  if (length == 0) return target;
+  if (const Result<void> claimed = engine_.claim_kv(target, length); !claimed) {
+    log::warn("kv: {}", claimed.error().message);
+    return target;
+  }
+  slot.restore = Restore{copies ? source : std::nullopt, {prompt.begin(), prompt.begin() + length}, copies ? std::vector<BlockKey>() : std::move(chain), 0};
+  return target;
+}
+
+void KvKeeper::restore_some(SequenceId id) {
+  Slot& slot = at(id);
+  CHECK(slot.restore, "only a slot that is being filled is filled");
+  Restore& restore = *slot.restore;
+  const auto total = static_cast<std::int32_t>(restore.tokens.size());
+  bool good = true;
+  if (restore.from_slot) copy_block(id, restore);
+  else good = read_block(id, restore);
+  if (good && restore.done < total) return;
+
+  const bool from_store = !restore.from_slot;
+  std::vector<TokenId> tokens = std::move(restore.tokens);
+  const std::vector<BlockKey> chain = std::move(restore.chain);
+  const std::int32_t done = restore.done;
+  slot.restore.reset();
+  tokens.resize(static_cast<std::size_t>(done));
+  slot.tokens = std::move(tokens);
+  slot.prefilled = done;
+  if (done < total) engine_.forget(id, done);
+  (from_store ? tokens_from_store_ : tokens_from_slots_) += static_cast<std::uint64_t>(done);
+  slot.blocks_wanted = slot.blocks_looked_at = from_store ? done / kBlockTokens : 0;
+  if (from_store) store_->used(std::span(chain).first(std::min(chain.size(), static_cast<std::size_t>((done + kBlockTokens - 1) / kBlockTokens))));
+}
+
+void KvKeeper::copy_block(SequenceId id, Restore& restore) {
+  const std::int32_t count = std::min(kBlockTokens, static_cast<std::int32_t>(restore.tokens.size()) - restore.done);
+  const auto& pieces = engine_.kv_shape()->piece_token_bytes;
+  for (std::size_t piece = 0; piece < pieces.size(); ++piece) {
+    buffer_.resize(pieces[piece] * static_cast<std::size_t>(count));
+    engine_.read_kv(*restore.from_slot, piece, restore.done, count, buffer_);
+    engine_.write_kv(id, piece, restore.done, count, buffer_, count);
+  }
+  restore.done += count;
+}
+
+bool KvKeeper::read_block(SequenceId id, Restore& restore) {
+  const auto block = static_cast<std::size_t>(restore.done / kBlockTokens);
+  const std::int32_t count = std::min(kBlockTokens, static_cast<std::int32_t>(restore.tokens.size()) - restore.done);
+  // The last block's own tokens may go beyond what is wanted of it; its name vouches for them.
+  const BlockKey parent = block == 0 ? store_->fingerprint() : restore.chain[block - 1];
+  const TimePoint begun = SteadyClock::now();
+  auto reader = store_->read(restore.chain[block], parent);
+  if (!reader) return false;
+  const BlockHead& head = reader->head();
+  const auto wanted = std::span(restore.tokens).subspan(static_cast<std::size_t>(restore.done), static_cast<std::size_t>(count));
+  const auto& pieces = engine_.kv_shape()->piece_token_bytes;
+  const bool fits = std::ranges::equal(std::span(head.tokens).first(wanted.size()), wanted) &&
+                    std::ranges::equal(head.piece_bytes, pieces, [](std::uint64_t bytes, std::size_t each) { return bytes == std::uint64_t{each} * kBlockTokens; });
+  if (!fits) {
+    store_->set_aside(restore.chain[block]);
+    return false;
+  }
+  for (std::size_t piece = 0; piece < pieces.size(); ++piece) {
+    buffer_.resize(pieces[piece] * kBlockTokens);
+    if (const Result<void> read = reader->read(piece, buffer_); !read) {
+      log::warn("kv: a block could not be read: {}", read.error().message);
+      if (read.error().code == ErrorCode::corrupt) store_->set_aside(restore.chain[block]);
+      return false;
+    }
+    engine_.write_kv(id, piece, restore.done, count, buffer_, kBlockTokens);
+  }
+  const double rate = static_cast<double>(block_bytes_) / std::max(seconds(SteadyClock::now() - begun), 1e-6);
+  read_rate_ = 0.7 * read_rate_ + 0.3 * rate;
+  restore.done += count;
+  return true;
+}
+
+void KvKeeper::cut(SequenceId id, std::int32_t from) {
+  Slot& slot = at(id);
+  if (from < held(id)) engine_.forget(id, from);
+  slot.tokens.resize(static_cast<std::size_t>(from));
+  slot.prefilled = std::min(slot.prefilled, from);
+}
+
+void KvKeeper::ran(SequenceId id, std::span<const TokenId> tokens, bool as_prefill) {
+  Slot& slot = at(id);
+  if (as_prefill && slot.prefilled == held(id)) slot.prefilled += static_cast<std::int32_t>(tokens.size());
+  slot.tokens.insert(slot.tokens.end(), tokens.begin(), tokens.end());
+}
+
+void KvKeeper::spoiled(SequenceId id) {
+  engine_.forget(id, 0);
+  Slot& slot = at(id);
+  if (export_ && export_->slot == id) {
+    store_->drop();
+    export_.reset();
+  }
+  Slot empty;
+  empty.busy = slot.busy;
+  empty.last_used = slot.last_used;
+  slot = std::move(empty);
+}
+
+void KvKeeper::prompt_read(SequenceId id, std::chrono::seconds keep_for) {
+  Slot& slot = at(id);
+  slot.keep_for = keep_for;
+  if (!store_ || engine_.kv_shape() == nullptr) return;
+  const auto chain = chain_of(store_->fingerprint(), slot.tokens);
+  const bool again = seen_before(chain);
+  if (keep_for.count() > 0) store_->used(chain, keep_for);
+  if (keep_for.count() > 0 || again) want_stored(id);
+}
+
+// Whether another request began with the first block of this one, too.
+bool KvKeeper::seen_before(std::span<const BlockKey> chain) {
+  if (seen_.size() > kSeenMax) seen_.clear();
+  bool again = false;
+  for (const BlockKey& key : chain) again = !seen_.insert(key).second || again;
+  return again;
+}
+
+void KvKeeper::release(SequenceId id) {
+  Slot& slot = at(id);
+  slot.busy = false;
+  slot.last_used = ++uses_;
+  if (slot.restore) {  // It left before it began.
+    slot.restore.reset();
+    return spoiled(id);
+  }
+  want_stored(id);
+}
+
+bool KvKeeper::reading_pays() const {
+  if (prefill_rate_ <= 0) return true;  // Not measured yet.
+  return static_cast<double>(block_bytes_) / read_rate_ < kBlockTokens / prefill_rate_;
+}
+
+// ---- storing ----
+
+void KvKeeper::want_stored(SequenceId id) {
+  if (!store_ || engine_.kv_shape() == nullptr || !reading_pays()) return;
+  Slot& slot = at(id);
+  slot.blocks_wanted = std::max(slot.blocks_wanted, reusable(slot) / kBlockTokens);
+}
+
+bool KvKeeper::has_work() const {
+  if (export_) return true;
+  return std::ranges::any_of(slots_, [](const Slot& slot) { return slot.blocks_looked_at < slot.blocks_wanted; });
+}
+
+void KvKeeper::work(std::chrono::microseconds credit) {
+  if (!has_work()) return;
+  credit_ = std::min(credit_ + credit, std::chrono::microseconds(100'000));
+  while (credit_ >= piece_time_ && !store_->backlog_full()) {
+    if (!export_ && !begin_export()) return;
+    const TimePoint begun = SteadyClock::now();
+    export_piece();
+    const auto took = since(begun);
+    piece_time_ = (piece_time_ * 3 + took) / 4;
+    credit_ -= took;
+  }
+}
+
+// The next block that the store takes; those it has or turns down are passed over.
+bool KvKeeper::begin_export() {
+  for (std::int32_t i = 0; i < std::ssize(slots_); ++i) {
+    Slot& slot = slots_[static_cast<std::size_t>(i)];
+    if (slot.blocks_looked_at >= slot.blocks_wanted) continue;
+    const auto chain = chain_of(store_->fingerprint(), std::span(slot.tokens).first(static_cast<std::size_t>(slot.blocks_wanted) * kBlockTokens));
+    while (slot.blocks_looked_at < slot.blocks_wanted) {
+      const auto block = static_cast<std::size_t>(slot.blocks_looked_at);
+      const BlockKey parent = block == 0 ? store_->fingerprint() : chain[block - 1];
+      const auto tokens = std::span(slot.tokens).subspan(block * kBlockTokens, kBlockTokens);
+      if (store_->begin(head_of(chain[block], parent, tokens))) {
+        export_ = Export{SequenceId{i}, slot.blocks_looked_at, 0};
+        return true;
+      }
+      ++slot.blocks_looked_at;
+    }
+    if (slot.keep_for.count() > 0) store_->used(chain, slot.keep_for);
+  }
+  return false;
+}
+
+void KvKeeper::export_piece() {
+  const auto& pieces = engine_.kv_shape()->piece_token_bytes;
+  std::vector<std::byte> bytes(pieces[export_->piece] * kBlockTokens);
+  engine_.read_kv(export_->slot, export_->piece, export_->block * kBlockTokens, kBlockTokens, bytes);
+  store_->append(std::move(bytes));
+  if (++export_->piece < pieces.size()) return;
+  ++at(export_->slot).blocks_looked_at;
+  export_.reset();
+}
+
+// The slot is about to be used for something else.
+void KvKeeper::finish_storing(SequenceId id) {
+  if (!store_) return;
+  Slot& slot = at(id);
+  const TimePoint deadline = SteadyClock::now() + kFinishStoringMax;
+  while (slot.blocks_looked_at < slot.blocks_wanted || (export_ && export_->slot == id)) {
+    if (!export_ && (SteadyClock::now() > deadline || !begin_export())) break;
+    while (export_) export_piece();
+  }
+}
+
+BlockHead KvKeeper::head_of(const BlockKey& key, const BlockKey& parent, std::span<const TokenId> tokens) const {
+  BlockHead head{key, parent, {tokens.begin(), tokens.end()}, {}};
+  for (const std::size_t bytes : engine_.kv_shape()->piece_token_bytes) head.piece_bytes.push_back(std::uint64_t{bytes} * kBlockTokens);
+  return head;
+}
+
+void KvKeeper::flush(TimePoint deadline) {
+  if (store_) store_->flush(deadline);
+}
+
+wire::KvFacts KvKeeper::facts() const {
+  wire::KvFacts facts;
+  facts.tokens_from_slots = tokens_from_slots_;
+  facts.tokens_from_store = tokens_from_store_;
+  if (!store_) return facts;
+  const StoreStats stats = store_->stats();
+  facts.store_blocks = stats.blocks;
+  facts.store_bytes = stats.bytes;
+  facts.store_blocks_written = stats.blocks_written;
+  facts.store_blocks_read = stats.blocks_read;
+  facts.store_blocks_evicted = stats.blocks_evicted;
+  facts.store_blocks_set_aside = stats.blocks_set_aside;
+  facts.store_bytes_written_today = stats.bytes_written_today;
+  facts.store_problem = stats.problem;
+  return facts;
+}
+
+// ---- reading answers again ----
+
+std::optional<SequenceId> KvKeeper::find_unread() const {
+  if (!exact_ || engine_.kv_shape() == nullptr) return std::nullopt;
+  for (std::int32_t i = 0; i < std::ssize(slots_); ++i) {
+    const SequenceId id{i};
+    if (is_free(id) && at(id).prefilled < held(id) && held(id) >= kPrefillRowsMin) return id;
+  }
+  return std::nullopt;
+}
+
+std::optional<KvKeeper::Unread> KvKeeper::unread() {
+  const auto id = find_unread();
+  if (!id) return std::nullopt;
+  Slot& slot = at(*id);
+  finish_storing(*id);
+  // With fewer rows than that left, some before them are run once more.
+  const std::int32_t begin = std::min(slot.prefilled, held(*id) - kPrefillRowsMin);
+  Unread unread{*id, begin, {slot.tokens.begin() + begin, slot.tokens.end()}};
+  cut(*id, begin);
+  return unread;
+}
+
+}  // namespace pensieve

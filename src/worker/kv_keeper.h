@@ -1,0 +1,130 @@
+// What the slots hold, and how the beginning of a prompt is had without computing
+// it: it still lies in a free slot, in another slot, or in the block store.
+//
+// A slot keeps its cells when its request ends; the next one that begins alike
+// goes on from there. What a slot holds is written to the store behind the
+// decoding, a piece at a time (work()), so that it outlives the slot and the process.
+//
+// Exact mode (docs/decisions/0002): only cells that a prefill chunk of 8 rows and
+// more made are used again, because the engine's kernel for fewer rows rounds
+// differently. The cells of an answer were made one by one; they are read again when
+// nothing else is to do (unread()), and until then they are not reused.
+//
+//   Owns     the record of every slot's tokens, the store.
+//   Threads  the engine thread.
+//   Units    tokens; a position is an index into a slot's tokens.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <span>
+#include <unordered_set>
+#include <vector>
+
+#include "base/clock.h"
+#include "cache/block_store.h"
+#include "engine/engine.h"
+#include "wire/frames.h"
+
+namespace pensieve {
+
+class KvKeeper {
+ public:
+  // `store` may be null: then only what lies in slots is used again.
+  KvKeeper(Engine& engine, std::unique_ptr<BlockStore> store, bool exact);
+
+  // A slot for `prompt`, taken until release(). Call restore_some() until it is done.
+  std::optional<SequenceId> take_slot(std::span<const TokenId> prompt);
+  bool any_free() const;
+  bool restoring(SequenceId slot) const { return at(slot).restore.has_value(); }
+  void restore_some(SequenceId slot);  // About one block.
+  std::int32_t held(SequenceId slot) const { return static_cast<std::int32_t>(at(slot).tokens.size()); }
+
+  // These tokens were run after the others of the slot.
+  void ran(SequenceId slot, std::span<const TokenId> tokens, bool as_prefill);
+  void spoiled(SequenceId slot);  // A step failed: its cells are in doubt.
+  // The prompt was read whole. Marked (or seen before) it is stored now, else when the turn ends.
+  void prompt_read(SequenceId slot, std::chrono::seconds keep_for);
+  void release(SequenceId slot);  // The turn ended; the cells stay.
+
+  bool has_work() const;
+  // Stores pieces for about so long; at least one when `credit` covers what one took lately.
+  void work(std::chrono::microseconds credit);
+
+  // A free slot whose last tokens no prefill made yet, in exact mode. Run them from
+  // `begin` on as a prefill, then call reread_done(); the slot is cut back to `begin` by this call.
+  struct Unread {
+    SequenceId slot{};
+    std::int32_t begin = 0;
+    std::vector<TokenId> tokens;  // From `begin` on.
+  };
+  std::optional<Unread> unread();
+  void reread_done(SequenceId slot) { want_stored(slot); }
+  bool has_unread() const { return find_unread().has_value(); }
+
+  void note_prefill_rate(double tokens_per_second) { prefill_rate_ = tokens_per_second; }
+  bool store_is_behind() const { return store_ && store_->backlog_full(); }
+  void flush(TimePoint deadline);  // What was begun is on disk, or the deadline passed.
+  wire::KvFacts facts() const;
+
+ private:
+  struct Restore {
+    std::optional<SequenceId> from_slot;  // Unset: from the store.
+    std::vector<TokenId> tokens;          // All that will be in place.
+    std::vector<BlockKey> chain;          // From the store: their blocks' names.
+    std::int32_t done = 0;
+  };
+  struct Slot {
+    std::vector<TokenId> tokens;
+    std::int32_t prefilled = 0;  // So many from the first were made by prefill.
+    bool busy = false;
+    std::uint64_t last_used = 0;
+    std::chrono::seconds keep_for{0};
+    std::int32_t blocks_wanted = 0;  // To be stored, of the first so many blocks
+    std::int32_t blocks_looked_at = 0;  // these are stored, or were turned down.
+    std::optional<Restore> restore;
+  };
+  struct Export {  // The block being stored.
+    SequenceId slot{};
+    std::int32_t block = 0;
+    std::size_t piece = 0;
+  };
+
+  Slot& at(SequenceId slot) { return slots_[static_cast<std::size_t>(slot)]; }
+  const Slot& at(SequenceId slot) const { return slots_[static_cast<std::size_t>(slot)]; }
+  std::int32_t reusable(const Slot& slot) const;
+  std::int32_t common(const Slot& slot, std::span<const TokenId> prompt) const;
+  void cut(SequenceId slot, std::int32_t from);
+  void want_stored(SequenceId slot);
+  void finish_storing(SequenceId slot);
+  bool begin_export();
+  void export_piece();
+  BlockHead head_of(const BlockKey& key, const BlockKey& parent, std::span<const TokenId> tokens) const;
+  bool seen_before(std::span<const BlockKey> chain);
+  bool reading_pays() const;
+  std::optional<SequenceId> find_unread() const;
+  bool is_source(SequenceId slot) const;  // Another slot is being filled from it.
+  bool is_free(SequenceId slot) const { return !at(slot).busy && !is_source(slot); }
+  void copy_block(SequenceId slot, Restore& restore);
+  bool read_block(SequenceId slot, Restore& restore);
+
+  Engine& engine_;
+  std::unique_ptr<BlockStore> store_;
+  const bool exact_;
+  std::vector<Slot> slots_;
+  std::uint64_t uses_ = 0;
+  std::optional<Export> export_;
+  std::chrono::microseconds credit_{0};
+  std::chrono::microseconds piece_time_{0};  // What storing one took lately.
+  std::unordered_set<BlockKey, BlockKeyHash> seen_;
+  std::vector<std::byte> buffer_;
+  double prefill_rate_ = 0;
+  double read_rate_ = 1e9;  // Bytes a second from the store; measured as soon as something is read.
+  std::uint64_t block_bytes_ = 0;
+  std::uint64_t turned_down_ = 0;
+  std::uint64_t tokens_from_slots_ = 0;
+  std::uint64_t tokens_from_store_ = 0;
+};
+
+}  // namespace pensieve

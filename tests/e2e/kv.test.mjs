@@ -1,0 +1,145 @@
+// What was computed once is not computed again, and the answer does not change by
+// it: the real worker and a real model, by its wire alone.
+import assert from "node:assert/strict";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { bin, model } from "./programs.mjs";
+import { Worker } from "./worker.mjs";
+
+const words = (number, count) => Array.from({ length: count }, (_, i) => `word${(i * 7 + number * 13) % 101}`).join(" ");
+const ask = (number, count) => [{ role: "user", content: words(number, count) }];
+// Every token of the vocabulary stays a candidate: the draw depends on every logit.
+const seeded = { temperature: 1.5, top_k: 0, top_p: 1, min_p: 0, seed: 11, max_tokens: 24 };
+const greedy = { temperature: 0, max_tokens: 24 };
+
+const blocksIn = (folder) => readdirSync(folder, { recursive: true }).map(String).filter((name) => name.endsWith(".kv")).map((name) => join(folder, name));
+
+async function start(folder, ...more) {
+  const worker = new Worker(bin("pensieve-worker"), ["--model", await model(), "--slots", "2", "--context", "4096", ...(folder ? ["--store", folder] : []), ...more]);
+  await worker.ready();
+  return worker;
+}
+
+const started = (result) => result.reports.find((r) => r.event === "started");
+
+// Until everything is stored and every answer read again.
+async function settled(worker) {
+  let before;
+  for (let same = 0; same < 3; ) {
+    worker.reports = worker.reports.filter((r) => r.event !== "health");
+    worker.send({ cmd: "health" });
+    const now = JSON.stringify(await worker.when((r) => r.event === "health"));
+    const steady = (text) => text?.replace(/"arrived":[^,}]*/, "");
+    same = steady(now) === steady(before) ? same + 1 : 0;
+    before = now;
+    await new Promise((resolve) => setTimeout(resolve, 60));
+  }
+  return JSON.parse(before).kv;
+}
+
+describe("kv", () => {
+  let folder, cold, id = 0;
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), "pensieve-kv-"));
+    cold = await start(null);
+  });
+  after(async () => {
+    await cold.stop();
+    rmSync(folder, { recursive: true });
+  });
+  const next = () => ++id;
+  // In a process that has nothing to reuse: another prompt goes through both slots before.
+  const coldAnswer = async (messages, sampling) => {
+    for (const n of [91, 92]) await cold.generate({ id: next(), messages: ask(n, 9), temperature: 0, max_tokens: 1 });
+    const answer = await cold.generate({ id: next(), messages, ...sampling });
+    assert.ok(started(answer).cached_tokens < 16, "no more than the marks at the beginning are alike");
+    return answer;
+  };
+
+  for (const [kind, sampling] of Object.entries({ greedy, seeded })) {
+    test(`a ${kind} answer is the same cold, warm, copied, beside another, restored and resumed`, async () => {
+      let worker = await start(folder);
+      for (const [number, count] of [[1, 40], [2, 130], [3, 300]]) {
+        const messages = ask(number, count);
+        const expected = await coldAnswer(messages, sampling);
+        const total = started(expected).input_tokens;
+        const same = (answer, what, cached) => {
+          assert.deepEqual(answer.tokens, expected.tokens, `${what}, ${total} tokens`);
+          assert.equal(answer.text, expected.text, what);
+          assert.ok(started(answer).cached_tokens >= cached, `${what}: ${started(answer).cached_tokens} of ${total} tokens were there`);
+        };
+        same(await worker.generate({ id: next(), messages, ...sampling }), "first", 0);
+        same(await worker.generate({ id: next(), messages, ...sampling }), "warm", total - 8);
+        // Two at once: the second copies what lies in the first one's slot.
+        const pair = [next(), next()].map((n) => worker.generate({ id: n, messages, ...sampling }));
+        for (const answer of await Promise.all(pair)) same(answer, "copied", total - 8);
+        // Two others take both slots; then it comes from the store.
+        await settled(worker);
+        for (const n of [71, 72]) await worker.generate({ id: next(), messages: ask(n + number, 60), temperature: 0, max_tokens: 2 });
+        same(await worker.generate({ id: next(), messages, ...sampling }), "restored", Math.min(total - 8, Math.floor(total / 256) * 256));
+        // kill -9, and a new process.
+        worker.child.kill("SIGKILL");
+        await worker.exited;
+        worker = await start(folder);
+        same(await worker.generate({ id: next(), messages, ...sampling }), "after kill -9", Math.min(total - 8, Math.floor(total / 256) * 256));
+        // Resumed after any report that a worker might have made before it died.
+        const reports = expected.reports.filter((r) => r.event === "text");
+        for (let cut = 1; cut <= reports.length; cut += 5) {
+          const said = reports.slice(0, cut).flatMap((r) => r.tokens);
+          const rest = await worker.generate({ id: next(), messages, ...sampling, said, events_to_skip: 1 });
+          assert.deepEqual(rest.tokens, expected.tokens.slice(said.length), `resumed after ${cut} reports`);
+          assert.equal(reports.slice(0, cut).map((r) => r.text).join("") + rest.text, expected.text);
+          assert.equal(rest.last.output_tokens, expected.last.output_tokens);
+          assert.equal(rest.last.reason, expected.last.reason);
+        }
+      }
+      await worker.stop();
+    });
+  }
+
+  test("the next turn of a conversation computes only what is new, once the answer was read again", async () => {
+    const worker = await start(null);
+    const first = ask(30, 120);
+    const answer = await worker.generate({ id: next(), messages: first, temperature: 0.7, seed: 5, max_tokens: 40 });
+    await settled(worker);
+    const second = [...first, { role: "assistant", content: answer.text }, { role: "user", content: "and then?" }];
+    const turn = await worker.generate({ id: next(), messages: second, ...greedy });
+    const { cached_tokens, input_tokens } = started(turn);
+    assert.ok(cached_tokens >= answer.last.input_tokens + answer.last.output_tokens - 8, `${cached_tokens} of ${input_tokens}, the first turn had ${answer.last.input_tokens}`);
+    assert.deepEqual(turn.tokens, (await coldAnswer(second, greedy)).tokens);
+    await worker.stop();
+  });
+
+  test("a flipped, a torn and a swapped block are never used; the answer is right all the same", async () => {
+    const own = mkdtempSync(join(tmpdir(), "pensieve-kv-"));
+    const messages = ask(40, 300);
+    let worker = await start(own);
+    const expected = await worker.generate({ id: next(), messages, ...seeded });
+    await settled(worker);
+    await worker.stop();
+    const damage = {
+      flipped: (path) => { const bytes = readFileSync(path); bytes[Math.floor(bytes.length / 2)] ^= 1; writeFileSync(path, bytes); },
+      torn: (path) => writeFileSync(path, readFileSync(path).subarray(0, statSync(path).size - 777)),
+      swapped: (path, other) => writeFileSync(path, readFileSync(other)),
+      emptied: (path) => writeFileSync(path, ""),
+    };
+    for (const [what, hurt] of Object.entries(damage)) {
+      const blocks = blocksIn(own).filter((path) => !path.includes("set_aside"));
+      assert.ok(blocks.length >= 2, `${what}: ${blocks.length} blocks`);
+      hurt(blocks[0], blocks[1]);
+      worker = await start(own);
+      const answer = await worker.generate({ id: next(), messages, ...seeded });
+      assert.deepEqual(answer.tokens, expected.tokens, what);
+      assert.equal((await settled(worker)).store_blocks_set_aside, 1, what);
+      await worker.stop(); // It has stored the block anew.
+    }
+    rmSync(own, { recursive: true });
+  });
+
+  test("files are for their owner only", () => {
+    for (const path of blocksIn(folder)) assert.equal(statSync(path).mode & 0o777, 0o600);
+    assert.equal(statSync(join(blocksIn(folder)[0], "..")).mode & 0o777, 0o700);
+  });
+});

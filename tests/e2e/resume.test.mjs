@@ -1,0 +1,109 @@
+// kill -9 on the model process, and open streams go on: byte for byte what an
+// undisturbed run says. The real worker with the trained model, through the official SDK.
+import Anthropic from "@anthropic-ai/sdk";
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { all, ask, checkForm, events, Server, textOf } from "./server.mjs";
+
+const cycles = Number(process.env.PENSIEVE_KILL_CYCLES ?? 25);
+// A cheap generator, so that a failure can be run again: PENSIEVE_KILL_SEED.
+let state = Number(process.env.PENSIEVE_KILL_SEED ?? Date.now() % 1e9);
+const seed = state;
+const random = () => {
+  state = (state * 1103515245 + 12345) % 2147483648;
+  return state / 2147483648;
+};
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+const filler = (number) => Array.from({ length: 90 }, (_, i) => `word${(i * 7 + number * 13) % 101}`).join(" ");
+const bodies = [
+  { temperature: 0, max_tokens: 120, messages: [{ role: "user", content: "Count from 1 to 60." }] },
+  { temperature: 1.3, top_k: 0, top_p: 1, seed: 7, max_tokens: 90, messages: [{ role: "user", content: "Tell me a story about a lighthouse." }] },
+  { temperature: 0.9, seed: 8, max_tokens: 60, stop_sequences: ["zzz", "20,"], messages: [{ role: "user", content: `${filler(1)} Count from 1 to 40.` }] },
+  { temperature: 1.5, top_k: 0, top_p: 1, min_p: 0, seed: 9, max_tokens: 70, messages: [{ role: "user", content: filler(2) }] },
+].map((body) => ({ model: "claude-test", ...body }));
+
+describe("kill it", () => {
+  let server, folder, client;
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), "pensieve-resume-"));
+    server = await Server.start({ args: ["--slots", "4", "--context", "2048", "--deaths-max", "1000000", "--store", folder] });
+    client = new Anthropic({ baseURL: server.url, apiKey: "x", maxRetries: 0 });
+  });
+  after(async () => {
+    assert.deepEqual(await server.stop(), { code: 0, signal: null });
+    rmSync(folder, { recursive: true });
+  });
+
+  const stream = async (body, onText) => {
+    const message = client.messages.stream(body);
+    if (onText) message.on("text", onText);
+    const { content, stop_reason, stop_sequence, usage } = await message.finalMessage();
+    return { text: content.map((block) => block.text ?? block.thinking).join(""), stop_reason, stop_sequence, output_tokens: usage.output_tokens };
+  };
+
+  test(`${cycles} kills at random moments, 1 to 4 streams (seed ${seed})`, async () => {
+    const expected = [];
+    for (const body of bodies) expected.push(await stream(body));
+    const pauses = [];
+    let resumedBefore = 0;
+    for (let cycle = 0; cycle < cycles; ++cycle) {
+      const count = 1 + Math.floor(random() * 4);
+      const signal = ["SIGKILL", "SIGKILL", "SIGSEGV"][Math.floor(random() * 3)];
+      let last = performance.now(), longest = 0;
+      const tick = () => {
+        longest = Math.max(longest, performance.now() - last);
+        last = performance.now();
+      };
+      const running = bodies.slice(0, count).map((body) => stream(body, tick));
+      const kills = signal === "SIGKILL" && random() < 0.3 ? 2 : 1; // Now and then once more while it resumes.
+      for (let kill = 0; kill < kills; ++kill) {
+        await pause(random() * 350);
+        const { worker } = await server.health();
+        if (worker.pid) process.kill(worker.pid, signal);
+      }
+      const results = await Promise.all(running);
+      results.forEach((result, i) => assert.deepEqual(result, expected[i], `cycle ${cycle}, stream ${i} of ${count}, ${signal}, seed ${seed}`));
+      pauses.push(longest);
+    }
+    const health = await server.until((h) => h.ready && h.slots.running === 0);
+    assert.ok(health.worker.requests_resumed > cycles / 4, `${health.worker.requests_resumed} streams were resumed`);
+    assert.ok(health.worker.restarts >= cycles * 0.8);
+    assert.equal(health.kv.store.blocks_set_aside, 0);
+    pauses.sort((a, b) => a - b);
+    console.log(`# longest pause between two pieces of text: median ${pauses[pauses.length >> 1].toFixed(0)} ms, p99 ${pauses[Math.floor(pauses.length * 0.99)].toFixed(0)} ms; ${health.worker.requests_resumed} streams resumed over ${health.worker.restarts} deaths`);
+  });
+
+  test("a client that leaves while its worker is down is not resumed", async () => {
+    const controller = new AbortController();
+    const reply = await fetch(`${server.url}/v1/messages`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ ...bodies[0], stream: true }), signal: controller.signal });
+    const reader = reply.body.getReader();
+    await reader.read();
+    const before = await server.health();
+    process.kill(before.worker.pid, "SIGKILL");
+    controller.abort();
+    await server.until((h) => h.ready && h.slots.running === 0 && h.worker.pid !== before.worker.pid);
+  });
+});
+
+test("killed in the middle of a character, of a held-back stop sequence, at the last token, and while waiting in line", async () => {
+  const server = await Server.start({ fake: true, args: ["--slots", "1", "--deaths-max", "1000000"], env: { PENSIEVE_FAKE_STEP_US: "3000" } });
+  const said = "h\u00e9 \u20ac \ud83d\ude00 STOX STO end";
+  const runs = [ask(said, { stream: true, stop_sequences: ["STOP"] }), ask("!repeat 20 ab", { stream: true, max_tokens: 33 })];
+  const expected = [said, "ab".repeat(16) + "a"];
+  for (let cycle = 0; cycle < 12; ++cycle) {
+    const replies = runs.map(async (body) => all(events(await server.post(body))));
+    await pause(20 + cycle * 14);
+    const { worker } = await server.health();
+    if (worker.pid) process.kill(worker.pid, "SIGKILL");
+    const lists = await Promise.all(replies);
+    lists.forEach((list, i) => {
+      checkForm(list);
+      assert.equal(textOf(list), expected[i], `cycle ${cycle}`);
+    });
+  }
+  await server.stop();
+});
