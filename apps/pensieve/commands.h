@@ -78,4 +78,12 @@ int import_model(const ImportCommand& command, const std::string& own_path);
 // A file's path, or the path of a model of the catalogue by its name or alias. `models` as above.
 Result<std::string> resolve_model(const std::string& models, const std::string& text);
 
+struct StoreOptionsGiven {
+  std::string action;  // ls, stat, verify, purge.
+  std::string folder;  // Empty: where serve keeps it by itself.
+  std::string fingerprint;  // purge: only this one.
+  bool yes = false;    // purge: do not ask.
+};
+int store(const StoreOptionsGiven& options);
+
 }  // namespace pensieve

@@ -108,6 +108,19 @@ int main(int argc, char** argv) {
   import_command->add_option("--models", import_options.models, "Folder of the models; default: PENSIEVE_MODELS, or ~/.local/share/pensieve/models");
   import_command->add_flag("--json", import_options.json, "Print the report as JSON");
 
+  StoreOptionsGiven store_options;
+  CLI::App* store_command = app.add_subcommand("store", "Look at the computed prompts that are kept on disk, check them, remove them");
+  store_command->require_subcommand(1);
+  for (const auto& [action, help] : {std::pair{"ls", "A line for each model"}, std::pair{"stat", "How much there is"},
+                                     std::pair{"verify", "Read every block and compare its checksums"}, std::pair{"purge", "Remove blocks"}}) {
+    CLI::App* command = store_command->add_subcommand(action, help);
+    command->callback([&store_options, name = std::string(action)] { store_options.action = name; });
+    command->add_option("--store", store_options.folder, "The folder; default: pensieve/store in the user's cache folder")->envname("PENSIEVE_STORE");
+    if (std::string_view(action) != "purge") continue;
+    command->add_option("FINGERPRINT", store_options.fingerprint, "Only the blocks of this one, as ls shows it");
+    command->add_flag("--yes", store_options.yes, "Do not ask");
+  }
+
   CLI::App* version_command = app.add_subcommand("version", "Print the version");
   CLI::App* help_command = app.add_subcommand("help", "Print this help; 'pensieve COMMAND --help' prints a command's");
 
@@ -132,6 +145,7 @@ int main(int argc, char** argv) {
     std::cout << "pensieve " << kVersion << '\n';
     return 0;
   }
+  if (store_command->parsed()) return store(store_options);
   if (run_command->parsed()) return run(run_options);
   if (claude_command->parsed()) {
     std::vector<std::string> args = claude_command->remaining();

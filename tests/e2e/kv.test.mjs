@@ -1,6 +1,7 @@
 // What was computed once is not computed again, and the answer does not change by
 // it: the real worker and a real model, by its wire alone.
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -141,5 +142,24 @@ describe("kv", () => {
   test("files are for their owner only", () => {
     for (const path of blocksIn(folder)) assert.equal(statSync(path).mode & 0o777, 0o600);
     assert.equal(statSync(join(blocksIn(folder)[0], "..")).mode & 0o777, 0o700);
+  });
+
+  test("pensieve store shows, checks and removes what is there", () => {
+    const run = (...args) => spawnSync(bin("pensieve"), ["store", ...args, "--store", folder], { encoding: "utf8" });
+    const blocks = blocksIn(folder).length;
+    assert.match(run("ls").stdout, new RegExp(`^[0-9a-f]{32} +${blocks} blocks .* Pensieve`));
+    assert.match(run("stat").stdout, new RegExp(`blocks +${blocks} `));
+    assert.equal(run("verify").status, 0);
+    const [victim] = blocksIn(folder);
+    const bytes = readFileSync(victim);
+    bytes[bytes.length - 100] ^= 1;
+    writeFileSync(victim, bytes);
+    const damaged = run("verify");
+    assert.equal(damaged.status, 1);
+    assert.match(damaged.stdout, new RegExp(`${blocks} blocks read, 1 damaged`));
+    assert.equal(run("purge").status, 2, "it wants --yes when nobody can be asked");
+    assert.match(run("purge", "0".repeat(32), "--yes").stdout, /^0 blocks/);
+    assert.match(run("purge", "--yes").stdout, new RegExp(`^${blocks} blocks removed`));
+    assert.equal(blocksIn(folder).length, 0);
   });
 });
