@@ -91,7 +91,7 @@ def anthropic_checks(url):
     def whole():
         message = client.messages.create(**ask("hello there"))
         assert message.content[0].text == "hello there" and message.stop_reason == "end_turn"
-        assert message.usage.input_tokens > 0 and message.usage.output_tokens == len("hello there") + 1
+        assert message.usage.input_tokens + message.usage.cache_read_input_tokens > 0 and message.usage.output_tokens == len("hello there") + 1
 
     def streamed():
         with client.messages.stream(**ask("one two three")) as stream:
@@ -122,7 +122,9 @@ def anthropic_checks(url):
         assert (await later.messages.create(**ask("still here"))).content[0].text == "still here"
 
     def counted():
-        assert client.messages.count_tokens(model="m", messages=ask("count")["messages"]).input_tokens == client.messages.create(**ask("count")).usage.input_tokens
+        usage = client.messages.create(**ask("count")).usage
+        whole = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens
+        assert client.messages.count_tokens(model="m", messages=ask("count")["messages"]).input_tokens == whole
 
     def models():
         page = client.models.list()
