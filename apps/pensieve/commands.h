@@ -40,8 +40,18 @@ struct PlanOptions {
   std::string model;
   std::uint64_t context_tokens = 0;
   std::uint64_t slots = 2;
+  bool slots_fixed = false;
+  std::string memory;
+  std::string kv_type = "auto";
+  std::string worker;  // The worker's program.
   bool json = false;
 };
+struct StatusOptions {
+  std::string url = "http://127.0.0.1:7777";
+  bool watch = false;
+  bool json = false;
+};
+int status(const StatusOptions& options);
 int plan(const PlanOptions& options);
 
 // The catalogue: `ls`, `show`, `rm`, `alias`, `pull`.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/version.h"
+#include "budgeting.h"
 #include "commands.h"
 
 namespace {
@@ -72,7 +73,16 @@ int main(int argc, char** argv) {
   plan_command->add_option("MODEL", plan_options.model, "A model's name, an alias, or a GGUF file")->required();
   plan_command->add_option("--context", plan_options.context_tokens, "Tokens of one slot; 0: what 1 GiB of KV cache holds")->capture_default_str()->check(CLI::Range(0, 1 << 24));
   plan_command->add_option("--slots", plan_options.slots, "Requests that run at once")->capture_default_str()->check(CLI::Range(1, 64));
+  CLI::Option* plan_slots = plan_command->get_option("--slots");
+  plan_command->add_option("--memory", plan_options.memory, "Ceiling: a size (4G) or a part of the machine (50%); default: what is available, less a margin");
+  plan_command->add_option("--kv-type", plan_options.kv_type, "auto, f16 or q8_0")->capture_default_str()->check(CLI::IsMember({"auto", "f16", "q8_0"}));
   plan_command->add_flag("--json", plan_options.json, "Print as JSON");
+
+  StatusOptions status_options;
+  CLI::App* status_command = app.add_subcommand("status", "Show how a running server is doing");
+  status_command->add_option("--url", status_options.url, "The server")->capture_default_str();
+  status_command->add_flag("--watch", status_options.watch, "Again every second");
+  status_command->add_flag("--json", status_options.json, "Print what /health says");
 
   ModelsOptions models_options;
   const auto add_models_command = [&](const char* name, const char* help) {
@@ -153,7 +163,12 @@ int main(int argc, char** argv) {
     return claude(connect_options, args, own_path(argv[0]));
   }
   if (connect_command->parsed()) return connect(connect_options);
-  if (plan_command->parsed()) return plan(plan_options);
+  if (status_command->parsed()) return status(status_options);
+  if (plan_command->parsed()) {
+    plan_options.worker = worker_beside(own_path(argv[0]));
+    plan_options.slots_fixed = plan_slots->count() > 0;
+    return plan(plan_options);
+  }
   if (ls_command->parsed()) return list_models(models_options);
   if (show_command->parsed()) return show_model(models_options);
   if (rm_command->parsed()) return remove_model(models_options);

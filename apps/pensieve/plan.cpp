@@ -1,10 +1,13 @@
 // `pensieve plan MODEL`: what a model would need, from its file's header alone.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "catalogue/model_plan.h"
+#include "budgeting.h"
 #include "commands.h"
 #include "platform/memory.h"
 
@@ -18,7 +21,7 @@ std::string size(std::uint64_t bytes) {
   return fmt::format("{:.1f} kB", number / 1e3);
 }
 
-void print_json(const ModelPlan& plan, const std::optional<std::uint64_t>& available) {
+void print_json(const ModelPlan& plan, const std::optional<std::uint64_t>& available, const Result<Budget>& budget) {
   const nlohmann::ordered_json json = {{"name", plan.name},
                                        {"architecture", plan.architecture},
                                        {"parameters", plan.parameters},
@@ -30,8 +33,26 @@ void print_json(const ModelPlan& plan, const std::optional<std::uint64_t>& avail
                                        {"slots", plan.slots},
                                        {"kv_bytes", plan.kv_bytes},
                                        {"total_bytes", plan.total_bytes},
-                                       {"available_bytes", available ? nlohmann::ordered_json(*available) : nlohmann::ordered_json()}};
+                                       {"available_bytes", available ? nlohmann::ordered_json(*available) : nlohmann::ordered_json()},
+                                       {"budget", budget ? nlohmann::ordered_json::parse(json_of(*budget)) : nlohmann::ordered_json()},
+                                       {"problem", budget ? nlohmann::ordered_json() : nlohmann::ordered_json(budget.error().message)}};
   std::cout << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
+}
+
+Result<Budget> budget_for(const PlanOptions& options, const std::string& path) {
+  const auto ceiling = ceiling_from(options.memory);
+  if (!ceiling) return ceiling.error();
+  const auto needs = ask_for_needs(options.worker, path, options.slots, "auto");
+  if (!needs) return needs.error();
+  Wishes wishes;
+  wishes.ceiling_bytes = *ceiling;
+  wishes.context_tokens = options.context_tokens;
+  if (!options.memory.empty()) wishes.context_wanted = kContextWantedMax;
+  wishes.slots = options.slots;
+  wishes.slots_fixed = options.slots_fixed;
+  wishes.kv_type = options.kv_type;
+  wishes.threads = std::max(1u, std::thread::hardware_concurrency());
+  return make_budget(*needs, wishes);
 }
 
 }  // namespace
@@ -53,20 +74,22 @@ int plan(const PlanOptions& options) {
     return 1;
   }
   const auto available = available_memory_bytes();
+  const Result<Budget> budget = budget_for(options, *path);
   if (options.json) {
-    print_json(*made, available);
-    return 0;
+    print_json(*made, available, budget);
+    return budget ? 0 : 1;
   }
   std::cout << fmt::format("{}  ({})\n", made->name.empty() ? options.model : made->name, made->architecture)
             << fmt::format("  parameters       {:.3g} million\n", static_cast<double>(made->parameters) / 1e6)
             << fmt::format("  weights          {}\n", size(made->file_bytes))
             << fmt::format("  trained context  {} tokens\n", made->context_trained)
-            << fmt::format("  KV cache         {} a token in f16, {} in q8_0\n", size(made->kv_bytes_per_token_f16), size(made->kv_bytes_per_token_q8_0))
-            << fmt::format("  {} slots of {} tokens need at most {} of KV cache\n", made->slots, made->context_tokens, size(made->kv_bytes))
-            << fmt::format("  together         {}\n", size(made->total_bytes));
-  if (available) {
-    std::cout << fmt::format("  available now    {}: {}\n", size(*available), made->total_bytes <= *available ? "it fits" : "it does not fit");
+            << fmt::format("  KV cache         {} a token in f16, {} in q8_0\n", size(made->kv_bytes_per_token_f16), size(made->kv_bytes_per_token_q8_0));
+  if (available) std::cout << fmt::format("  available now    {}\n", size(*available));
+  if (!budget) {
+    std::cerr << "pensieve plan: " << budget.error().message << '\n';
+    return 1;
   }
+  std::cout << budget->table() << fmt::format("  serve chooses     --context {} --slots {} --kv-type {}\n", budget->context_tokens, budget->slots, budget->kv_type);
   return 0;
 }
 

@@ -15,14 +15,20 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <optional>
 #include <sstream>
+#include <thread>
 
+#include "admission/memory_gate.h"
 #include "admission/waiting_line.h"
 #include "api/anthropic/errors.h"
 #include "api/api.h"
 #include "base/log.h"
+#include "budget/ledger.h"
+#include "budgeting.h"
 #include "commands.h"
 #include "http/server.h"
+#include "platform/memory.h"
 #include "store_folder.h"
 #include "supervisor/supervisor.h"
 
@@ -117,6 +123,87 @@ asio::awaitable<void> end_on_signal(asio::io_context& io, http::Server& server, 
   io.stop();
 }
 
+// The plan; nullopt where the model's program makes none, and then the settings go to it as they are.
+Result<std::optional<Budget>> budget_from(const Settings& settings, const std::string& worker, const std::string& model) {
+  const auto ceiling = ceiling_from(settings.text("memory"));
+  if (!ceiling) return ceiling.error();
+  const std::string& kv_type = settings.text("kv-type");
+  if (kv_type != "auto" && kv_type != "f16" && kv_type != "q8_0") return Error{ErrorCode::invalid_argument, fmt::format("--kv-type: '{}' is not auto, f16 or q8_0", kv_type)};
+  const auto slots = static_cast<std::uint64_t>(settings.integer("slots"));
+  const auto needs = ask_for_needs(worker, model, slots, settings.text("gpu-layers"));
+  if (!needs) {
+    log::info("no plan: {}", needs.error().message);
+    return std::optional<Budget>();
+  }
+  Wishes wishes;
+  wishes.ceiling_bytes = *ceiling;
+  wishes.context_tokens = static_cast<std::uint64_t>(settings.integer("context"));
+  if (settings.given("memory")) wishes.context_wanted = kContextWantedMax;
+  wishes.slots = slots;
+  wishes.slots_fixed = settings.given("slots");
+  wishes.kv_type = kv_type;
+  wishes.body_bytes_max = static_cast<std::uint64_t>(settings.integer("max-body"));
+  const auto threads = static_cast<std::uint64_t>(settings.integer("threads"));
+  wishes.threads = threads > 0 ? threads : std::max(1u, std::thread::hardware_concurrency());
+  auto budget = make_budget(*needs, wishes);
+  if (!budget) return std::move(budget).error();
+  return std::optional(*std::move(budget));
+}
+
+// So long a stream waits, with pings, for a worker that an emergency ended.
+constexpr auto kParkedWaitMax = 120s;
+
+// What follows from the machine's memory and from time: levels, sleep, the line of figures.
+struct Housekeeping {
+  MemoryGate& gate;
+  WaitingLine& line;
+  Supervisor& supervisor;
+  Api& api;
+  std::uint64_t standing_bytes;  // What a worker needs to come back after an emergency.
+  std::size_t queue;
+  std::chrono::seconds idle_timeout;
+  std::uint64_t log_every;
+};
+
+void on_level(const Housekeeping& house, MemoryLevel to) {
+  house.supervisor.tell_memory(name_of(to));
+  house.line.shorten(to >= MemoryLevel::warning ? house.queue / 4 : SIZE_MAX);
+  if (to == MemoryLevel::emergency) house.supervisor.park("the machine ran out of memory; the model comes back when there is enough");
+  if (to >= MemoryLevel::critical) return_freed_memory();
+}
+
+// A worker that comes back must not bring the emergency with it.
+bool may_come_back(const Housekeeping& house) {
+  if (house.gate.level() >= MemoryLevel::critical || !house.gate.memory()) return false;
+  return house.gate.memory()->available_bytes > house.standing_bytes + house.gate.bounds().emergency;
+}
+
+asio::awaitable<void> keep_house(asio::io_context& io, const Housekeeping& house) {
+  asio::steady_timer tick(io);
+  TimePoint logged_at = SteadyClock::now();
+  TimePoint parked_at = logged_at;
+  std::uint64_t logged_ended = 0;
+  while (true) {
+    house.gate.sample();
+    if (house.supervisor.status().state != WorkerState::parked) parked_at = SteadyClock::now();
+    else if (may_come_back(house)) house.supervisor.unpark();
+    else if (SteadyClock::now() - parked_at > kParkedWaitMax) house.supervisor.give_up_open("the machine stayed out of memory");
+    if (house.idle_timeout > 0s && house.supervisor.status().state == WorkerState::ready && house.supervisor.idle_for() > house.idle_timeout) {
+      house.supervisor.sleep();
+      return_freed_memory();
+    }
+    const bool busy_minute = SteadyClock::now() - logged_at > 60s && house.api.ended() > logged_ended;
+    if (busy_minute || house.api.ended() >= logged_ended + house.log_every) {
+      log::info("figures {}", house.api.figures());
+      logged_at = SteadyClock::now();
+      logged_ended = house.api.ended();
+      return_freed_memory();
+    }
+    tick.expires_after(250ms);
+    co_await tick.async_wait(asio::use_awaitable);
+  }
+}
+
 }  // namespace
 
 int serve(const Settings& settings, const std::string& own_path) {
@@ -148,12 +235,21 @@ int serve(const Settings& settings, const std::string& own_path) {
   if (client_rules != "on" && client_rules != "off") return asked_wrongly(fmt::format("--client-rules: '{}' is neither on nor off", client_rules));
   const auto exact = on_or_off(settings, "exact");
   if (!exact) return asked_wrongly(exact.error().message);
+  const auto budget = budget_from(settings, worker, model);
+  if (!budget) return asked_wrongly(budget.error().message);
+  const auto levels = levels_from(settings.text("memory-levels"));
+  if (!levels) return asked_wrongly(levels.error().message);
+  const std::optional<Budget>& plan = *budget;
+  if (plan) std::cout << "plan:\n" << plan->table() << std::flush;
+  const std::uint64_t slots = plan ? plan->slots : static_cast<std::uint64_t>(settings.integer("slots"));
+  const auto body_bytes_max = static_cast<std::uint64_t>(settings.integer("max-body"));
 
   asio::io_context io(1);
   Metrics metrics;
   SupervisorOptions supervision;
-  supervision.worker_argv = {worker, "--model", model, "--slots", settings.text("slots"), "--context", settings.text("context"),
+  supervision.worker_argv = {worker, "--model", model, "--slots", std::to_string(slots), "--context", plan ? std::to_string(plan->context_tokens) : settings.text("context"),
                              "--threads", settings.text("threads"), "--gpu-layers", settings.text("gpu-layers"), "--log-level", settings.text("log-level")};
+  if (plan) supervision.worker_argv.insert(supervision.worker_argv.end(), {"--kv-type", plan->kv_type, "--data-max", std::to_string(plan->data_bytes_max)});
   if (const std::string& chat = settings.text("chat-template"); !chat.empty()) supervision.worker_argv.insert(supervision.worker_argv.end(), {"--chat-template", chat});
   supervision.stall_timeout = std::chrono::seconds(settings.integer("stall-timeout"));
   supervision.restarts.deaths_max = static_cast<std::size_t>(settings.integer("deaths-max"));
@@ -165,11 +261,23 @@ int serve(const Settings& settings, const std::string& own_path) {
   }
   supervision.worker_argv.emplace_back(*exact ? "--exact" : "--no-exact");
   Supervisor supervisor(io, std::move(supervision), metrics);
-  WaitingLine line(io.get_executor(), static_cast<std::size_t>(settings.integer("slots")), static_cast<std::size_t>(settings.integer("queue")));
+  const auto queue = static_cast<std::size_t>(settings.integer("queue"));
+  WaitingLine line(io.get_executor(), static_cast<std::size_t>(slots), queue);
+  // Of the requests' part one largest body is the HTTP server's to give out, the rest the ledger's.
+  const std::uint64_t requests_bytes = plan ? plan->requests_bytes : 3 * body_bytes_max + (16u << 20);
+  const std::uint64_t standing_bytes = plan ? plan->total_bytes - plan->requests_bytes : 0;
+  Ledger ledger(standing_bytes + body_bytes_max, requests_bytes - body_bytes_max);
+  const auto monitor = system_memory_monitor();
+  MemoryGate gate(*monitor, {levels->caution, levels->warning, levels->critical, levels->emergency});
   ApiOptions api_options;
   api_options.api_key = *key;
   api_options.client_rules = client_rules == "on";
-  Api api(io, std::move(api_options), line, supervisor, metrics);
+  if (plan) api_options.plan_json = json_of(*plan);
+  const Entrance entrance{line, gate, ledger};
+  Api api(io, std::move(api_options), entrance, supervisor, metrics);
+  const Housekeeping house{gate, line, supervisor, api, standing_bytes, queue, std::chrono::seconds(settings.integer("idle-timeout")),
+                           static_cast<std::uint64_t>(settings.integer("log-every"))};
+  gate.on_change([&house](MemoryLevel, MemoryLevel to) { on_level(house, to); });
 
   anthropic::BatchOptions batch_options;
   batch_options.path = settings.text("batches");
@@ -180,7 +288,8 @@ int serve(const Settings& settings, const std::string& own_path) {
   http::ServerOptions options;
   options.host = host;
   options.port = static_cast<std::uint16_t>(settings.integer("port"));
-  options.body_bytes_max = static_cast<std::size_t>(settings.integer("max-body"));
+  options.body_bytes_max = static_cast<std::size_t>(body_bytes_max);
+  options.bodies_bytes_max = options.body_bytes_max;
   options.guard.check_host = is_loopback(host);
   options.guard.bound_host = host;
   options.guard.cors_origins = split(settings.text("cors-origin"));
@@ -195,6 +304,7 @@ int serve(const Settings& settings, const std::string& own_path) {
   asio::co_spawn(io, end_on_signal(io, server, supervisor, std::chrono::seconds(settings.integer("grace"))), asio::detached);
   asio::co_spawn(io, announce(supervisor), asio::detached);
   asio::co_spawn(io, batches.work(), asio::detached);
+  asio::co_spawn(io, keep_house(io, house), asio::detached);
   std::cout << fmt::format("listening on http://{}:{}\n", host.find(':') == std::string::npos ? host : "[" + host + "]", server.port()) << std::flush;
   io.run();
   // Suspended coroutines still hold references to the parts above: leave without unwinding them.

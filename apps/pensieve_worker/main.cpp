@@ -4,14 +4,21 @@
 //   echo '{"cmd":"generate","id":1,"max_tokens":50,"messages":[{"role":"user","content":"hi"}]}' | pensieve-worker --model m.gguf
 #include <CLI/CLI.hpp>
 
+#include <fmt/format.h>
+
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
+#include <new>
+#include <string_view>
+#include <vector>
 
 #include "base/log.h"
 #include "base/version.h"
+#include "platform/limits.h"
+#include "platform/memory.h"
 #include "worker/worker.h"
 
 namespace {
@@ -31,6 +38,40 @@ void spin_briefly(char** argv) {
 #endif
 }
 
+// Contexts at which the plan asks the engine; between and beyond them it draws a line.
+constexpr std::int32_t kPlanContexts[] = {1024, 8192};
+
+int print_plan(const pensieve::EngineOptions& options) {
+  using namespace pensieve;
+  std::vector<EngineVariant> variants;
+  for (const KvType type : {KvType::f16, KvType::q8_0}) {
+    for (const std::int32_t tokens : kPlanContexts) variants.push_back({type, tokens});
+  }
+  const auto needs = plan_llama_engine(options, variants);
+  if (!needs) {
+    std::cerr << needs.error().message << '\n';
+    return 1;
+  }
+  std::string list;
+  for (const EngineNeeds& one : *needs) {
+    list += fmt::format(R"({}{{"kv_type":"{}","context_tokens":{},"kv_bytes":{},"compute_bytes":{}}})", list.empty() ? "" : ",",
+                        one.kv_type == KvType::f16 ? "f16" : "q8_0", one.context_tokens, one.kv_bytes, one.compute_bytes);
+  }
+  const EngineNeeds& first = needs->front();
+  const auto own = process_memory(::getpid()).value_or(ProcessMemory{});
+  std::cout << fmt::format(R"({{"context_trained":{},"heads":{},"embedding":{},"vocabulary":{},"process_bytes":{},"variants":[{}]}})",
+                           first.context_trained, first.heads, first.embedding, first.vocabulary, own.rss_bytes, list)
+            << std::endl;
+  return 0;
+}
+
+// The new-handler: a clear last word, without allocating, and the end. The server starts another worker.
+void out_of_memory() {
+  constexpr std::string_view kLastWord = "{\"event\":\"fatal\",\"code\":\"overloaded\",\"message\":\"the model process could not allocate memory within its cap\"}\n";
+  (void)!::write(STDOUT_FILENO, kLastWord.data(), kLastWord.size());
+  std::_Exit(1);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -40,6 +81,9 @@ int main(int argc, char** argv) {
   WorkerOptions worker;
   std::string gpu_layers = "auto";
   std::string log_level = "info";
+  std::string kv_type = "f16";
+  std::uint64_t data_bytes_max = 0;
+  bool plan = false;
 
   CLI::App app{"One resident model behind lines of JSON on stdin and stdout (docs/wire.md). Started by 'pensieve serve'."};
   app.set_version_flag("--version", std::string("pensieve-worker ") + kVersion + ", engine libllama " + llama_engine_version());
@@ -48,6 +92,9 @@ int main(int argc, char** argv) {
   app.add_option("--context", engine.context_tokens, "Tokens of one slot, prompt and answer; 0: what 1 GiB of KV cache holds")->capture_default_str()->check(CLI::NonNegativeNumber);
   app.add_option("--threads", engine.threads, "Threads that compute; 0: one for each core")->capture_default_str()->check(CLI::Range(0, 1024));
   app.add_option("--gpu-layers", gpu_layers, "Layers on a GPU backend: auto or a number")->capture_default_str();
+  app.add_option("--kv-type", kv_type, "How the KV cache is kept: f16, or q8_0 (half the bytes; answers are not repeatable in company)")->capture_default_str()->check(CLI::IsMember({"f16", "q8_0"}));
+  app.add_option("--data-max", data_bytes_max, "Bytes of memory that this process may have for itself, enforced by the system; 0: no limit");
+  app.add_flag("--plan", plan, "Print what the engine would allocate, as JSON, and end");
   app.add_option("--chat-template", worker.chat_template, "chatml, phi3, llama3, plain, or Jinja source; default: the model's own");
   app.add_option("--tool-syntax", worker.tool_syntax, "How the model writes calls of tools (hermes, qwen-xml, llama, mistral, phi4, deepseek, glm, granite, gemma, harmony); default: as its template shows");
   app.add_option("--store", worker.store.folder, "Folder of the block store; without it: none");
@@ -68,6 +115,13 @@ int main(int argc, char** argv) {
   if (const auto started = log_start("worker", log_level); !started) {
     std::cerr << started.error().message << '\n';
     return 2;
+  }
+  engine.kv_type = kv_type == "q8_0" ? KvType::q8_0 : KvType::f16;
+  if (plan) return print_plan(engine);
+  make_first_victim();
+  std::set_new_handler(out_of_memory);
+  if (data_bytes_max > 0) {
+    if (const Result<void> capped = cap_own_data(data_bytes_max); !capped) log::warn("--data-max: {}", capped.error().message);
   }
   std::signal(SIGPIPE, SIG_IGN);  // A reader that is gone is seen by write().
   std::signal(SIGINT, SIG_IGN);   // Ctrl-C in a terminal reaches the whole group; the server decides.

@@ -20,7 +20,7 @@ WaitingLine::WaitingLine(boost::asio::any_io_executor executor, std::size_t slot
     : executor_(std::move(executor)), slots_(slots), queue_max_(queue_max) {}
 
 Result<WaitingLine::Place> WaitingLine::try_enter() {
-  if (running_ == slots_ && waiting() >= queue_max_) {
+  if (running_ == slots_ && waiting() >= queue_max()) {
     return Error{ErrorCode::overloaded, "all slots are busy and the waiting line is full"};
   }
   tickets_.emplace_back(executor_);

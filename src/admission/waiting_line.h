@@ -12,7 +12,9 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <list>
 #include <memory>
 
@@ -60,7 +62,9 @@ class WaitingLine {
   std::size_t running() const { return running_; }
   std::size_t waiting() const { return tickets_.size() - running_; }
   std::size_t slots() const { return slots_; }
-  std::size_t queue_max() const { return queue_max_; }
+  std::size_t queue_max() const { return std::min(queue_max_, queue_limit_); }
+  void shorten(std::size_t queue_limit) { queue_limit_ = queue_limit; }  // Those inside stay.
+  double service_seconds() const { return service_seconds_; }
 
  private:
   void leave(std::list<Ticket>::iterator ticket);
@@ -69,6 +73,7 @@ class WaitingLine {
   boost::asio::any_io_executor executor_;
   const std::size_t slots_;
   const std::size_t queue_max_;
+  std::size_t queue_limit_ = SIZE_MAX;
   std::list<Ticket> tickets_;  // In order of arrival; those that run come first.
   std::size_t running_ = 0;
   double service_seconds_ = 5;  // Moving average of how long a request holds its slot.

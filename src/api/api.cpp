@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cctype>
 #include <deque>
 #include <nlohmann/json.hpp>
@@ -30,6 +31,19 @@ namespace {
 // What may wait for a slow reader before its own sequence is paused.
 constexpr std::size_t kPendingBytesMax = 64 << 10;
 constexpr std::size_t kPendingEventsMax = 512;
+// What a request holds while it lives, beside its body: its coroutine, its pending text and socket buffers; and a
+// token's share of prompt, line to the worker, events and journal.
+constexpr std::uint64_t kRequestBytes = 192 << 10;
+constexpr std::uint64_t kTokenBytes = 40;
+// A value of a parsed body takes some 100 bytes: tiny values in a large body must not multiply it.
+constexpr std::size_t kJsonValuesMax = 250'000;
+constexpr auto kMemoryTick = std::chrono::milliseconds(250);
+constexpr const char* kNoMemory = "the machine stayed short of memory while this request waited";
+
+// At least as many as there are values: text inside strings counts, too.
+std::size_t json_values(std::string_view body) {
+  return static_cast<std::size_t>(std::ranges::count_if(body, [](char c) { return c == ',' || c == '[' || c == '{'; }));
+}
 
 std::string new_message_id() {
   static thread_local std::mt19937_64 random{std::random_device{}()};
@@ -103,14 +117,26 @@ std::optional<std::int64_t> sampled_at(const StreamEvent& event) {
       event);
 }
 
+ProcessMemory memory_of(pid_t pid) { return pid < 0 ? ProcessMemory{} : process_memory(pid).value_or(ProcessMemory{}); }
+ProcessMemory sum(const ProcessMemory& a, const ProcessMemory& b) {
+  return {a.rss_bytes + b.rss_bytes, a.pss_bytes + b.pss_bytes, a.anonymous_bytes + b.anonymous_bytes, a.file_bytes + b.file_bytes};
+}
+
 bool is_last(const StreamEvent& event) { return std::holds_alternative<Finished>(event) || std::holds_alternative<Failed>(event); }
 
 }  // namespace
 
 // Where the supervisor drops this request's events and its coroutine picks them up.
 struct Api::Run final : EventSink {
-  Run(asio::io_context& io, Supervisor& with, WaitingLine::Place held, const Dialect& spoken, Asked asked, std::unique_ptr<AnswerWriter> by)
-      : supervisor(with), place(std::move(held)), dialect(spoken), request(std::move(asked)), id(with.new_id()), writer(std::move(by)), wake(io) {}
+  Run(asio::io_context& io, Supervisor& with, Entry entry, const Dialect& spoken, Asked asked, std::unique_ptr<AnswerWriter> by)
+      : supervisor(with),
+        place(std::move(entry.place)),
+        memory(std::move(entry.memory)),
+        dialect(spoken),
+        request(std::move(asked)),
+        id(with.new_id()),
+        writer(std::move(by)),
+        wake(io) {}
   ~Run() override { supervisor.release(id); }
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
@@ -166,6 +192,7 @@ struct Api::Run final : EventSink {
 
   Supervisor& supervisor;
   WaitingLine::Place place;
+  Ledger::Reservation memory;
   const Dialect& dialect;
   Asked request;
   RequestId id;
@@ -179,8 +206,8 @@ struct Api::Run final : EventSink {
   TimePoint read_at{};
 };
 
-Api::Api(asio::io_context& io, ApiOptions options, WaitingLine& line, Supervisor& supervisor, Metrics& metrics)
-    : io_(io), options_(std::move(options)), line_(line), supervisor_(supervisor), metrics_(metrics) {}
+Api::Api(asio::io_context& io, ApiOptions options, Entrance entrance, Supervisor& supervisor, Metrics& metrics)
+    : io_(io), options_(std::move(options)), line_(entrance.line), gate_(entrance.gate), ledger_(entrance.ledger), supervisor_(supervisor), metrics_(metrics) {}
 
 awaitable<void> Api::handle(http::Exchange& exchange) {
   const http::Request& request = exchange.request();
@@ -217,6 +244,12 @@ awaitable<void> Api::handle(http::Exchange& exchange) {
     co_return;
   }
   if (wants_post) {
+    exchange.add_header("x-memory-status", name_of(gate_.level()));
+    if (gate_.memory()) exchange.add_header("x-available-memory-gb", fmt::format("{:.2f}", static_cast<double>(gate_.memory()->available_bytes) / 1e9));
+    if (json_values(request.body) > kJsonValuesMax) {
+      co_await exchange.reply(error_reply(400, fmt::format("the request body has more than {} JSON values", kJsonValuesMax), request.id));
+      co_return;
+    }
     const std::string_view type = request.header("content-type");
     if (!type.empty() && !type.starts_with("application/json")) {
       co_await exchange.reply(dialect.refuse(415, fmt::format("content-type: '{}' is not application/json", type), request.id));
@@ -267,15 +300,14 @@ awaitable<void> Api::messages(http::Exchange& exchange) {
 
 awaitable<void> Api::generate(http::Exchange& exchange, const Dialect& dialect, Asked asked, std::unique_ptr<AnswerWriter> writer) {
   const http::Request& request = exchange.request();
-  auto place = line_.try_enter();
-  if (!place) {
-    metrics_.requests("overloaded").Increment();
-    http::Reply reply = dialect.refusal(place.error(), request.id);
-    reply.headers.emplace_back("retry-after", std::to_string(line_.retry_after_seconds()));
+  auto entry = enter(request.body.size());
+  if (!entry) {
+    http::Reply reply = overloaded_reply(dialect, entry.error(), request.id);
     co_await exchange.reply(std::move(reply));
     co_return;
   }
-  Run run(io_, supervisor_, *std::move(place), dialect, std::move(asked), std::move(writer));
+  exchange.drop_body();
+  Run run(io_, supervisor_, *std::move(entry), dialect, std::move(asked), std::move(writer));
   run.read_at = request.read_at;
   exchange.on_gone([&run] { run.leave(); });
 
@@ -288,6 +320,15 @@ awaitable<void> Api::generate(http::Exchange& exchange, const Dialect& dialect, 
     co_return;
   }
   const std::int32_t room = supervisor_.status().ready->context_tokens;
+  if (counted->input_tokens < room) {
+    Result<void> fits = gate_.for_prompt(counted->input_tokens, room);
+    if (fits) fits = run.memory.add(static_cast<std::uint64_t>(counted->input_tokens + std::min(run.request.max_tokens, room - counted->input_tokens)) * kTokenBytes);
+    if (!fits) {
+      http::Reply reply = overloaded_reply(dialect, fits.error(), request.id);
+      co_await exchange.reply(std::move(reply));
+      co_return;
+    }
+  }
   if (counted->input_tokens >= room) {
     metrics_.requests("invalid").Increment();
     co_await exchange.reply(dialect.refuse(400, fmt::format("prompt is too long: {} tokens > {} maximum", counted->input_tokens, room - 1), request.id));
@@ -307,14 +348,53 @@ awaitable<void> Api::generate(http::Exchange& exchange, const Dialect& dialect, 
   else co_await whole_answer(exchange, run);
 }
 
+Result<Api::Entry> Api::enter(std::size_t body_bytes) {
+  if (const Result<void> may = gate_.at_arrival(); !may) return may.error();
+  auto memory = ledger_.reserve(kRequestBytes + 2 * body_bytes);
+  if (!memory) return std::move(memory).error();
+  auto place = line_.try_enter();
+  if (!place) return std::move(place).error();
+  return Entry{*std::move(place), *std::move(memory)};
+}
+
+http::Reply Api::overloaded_reply(const Dialect& dialect, const Error& error, const std::string& request_id) const {
+  metrics_.requests("overloaded").Increment();
+  ++ended_;
+  http::Reply reply = dialect.refusal(error, request_id);
+  // Short of memory: it takes at least the levels' own hold to be better.
+  const int wait = gate_.accepting() ? line_.retry_after_seconds() : std::max(5, line_.retry_after_seconds());
+  reply.headers.emplace_back("retry-after", std::to_string(wait));
+  return reply;
+}
+
+// Asked again after waiting. Its 200 may be out already, so it waits a while before it is refused.
+awaitable<bool> Api::until_memory(http::Exchange& exchange, Run& run, bool pings) {
+  const TimePoint deadline = SteadyClock::now() + options_.memory_wait_max;
+  TimePoint ping_at = SteadyClock::now() + options_.ping_every;
+  while (!gate_.at_arrival()) {
+    if (exchange.client_gone()) co_return true;  // Nobody to refuse.
+    if (SteadyClock::now() > deadline) co_return false;
+    if (pings && SteadyClock::now() > ping_at) {
+      co_await exchange.write(run.writer->ping());
+      ping_at = SteadyClock::now() + options_.ping_every;
+    }
+    boost::system::error_code ignored;
+    run.wake.expires_after(kMemoryTick);
+    co_await run.wake.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  co_return true;
+}
+
 awaitable<void> Api::stream_answer(http::Exchange& exchange, Run& run) {
   const std::string request_id = exchange.request().id;
   bool open = co_await exchange.begin_stream("text/event-stream; charset=utf-8", stream_headers());
   while (open && !co_await run.place.until_running(options_.ping_every)) {
     open = !exchange.client_gone() && co_await exchange.write(run.writer->ping());
   }
-  // The worker may have died while this waited.
-  if (open) {
+  if (open && !co_await until_memory(exchange, run, true)) {
+    run.on_event(Failed{{ErrorCode::overloaded, kNoMemory}});
+  } else if (open && !exchange.client_gone()) {
+    // The worker may have died while this waited.
     if (const Result<void> ready = co_await supervisor_.until_ready(); ready) supervisor_.generate(std::move(run.generate), run);
     else run.on_event(Failed{ready.error()});
   }
@@ -349,6 +429,11 @@ awaitable<void> Api::whole_answer(http::Exchange& exchange, Run& run) {
   }
   if (exchange.client_gone()) {
     metrics_.requests("cancelled").Increment();
+    co_return;
+  }
+  if (!co_await until_memory(exchange, run, false)) {
+    http::Reply reply = overloaded_reply(run.dialect, {ErrorCode::overloaded, kNoMemory}, exchange.request().id);
+    co_await exchange.reply(std::move(reply));
     co_return;
   }
   if (const Result<void> ready = co_await supervisor_.until_ready(); ready) supervisor_.generate(std::move(run.generate), run);
@@ -390,6 +475,7 @@ void Api::note_normalised(const anthropic::MessagesRequest& asked, const std::st
 
 void Api::note_end(const StreamEvent& event) {
   metrics_.requests(outcome_of(event)).Increment();
+  ++ended_;
   if (const auto* finished = std::get_if<Finished>(&event)) metrics_.output_tokens.Increment(finished->usage.output_tokens);
 }
 
@@ -458,14 +544,9 @@ http::Reply Api::health(const http::Request&) const {
   const WorkerStatus& worker = supervisor_.status();
   const bool ready = worker.state == WorkerState::ready;
   ProcessMemory tree;
-  for (const pid_t pid : {::getpid(), worker.pid}) {
-    if (pid < 0) continue;
-    const auto memory = process_memory(pid).value_or(ProcessMemory{});
-    tree.pss_bytes += memory.pss_bytes;
-    tree.anonymous_bytes += memory.anonymous_bytes;
-    tree.file_bytes += memory.file_bytes;
-  }
-  const auto available = available_memory_bytes();
+  for (const pid_t pid : {::getpid(), worker.pid}) tree = sum(tree, memory_of(pid));
+  const bool asleep = worker.state == WorkerState::asleep;
+  const auto& machine = gate_.memory();
   Json model;
   if (worker.ready) {
     model = {{"name", worker.ready->model.name},
@@ -479,7 +560,7 @@ http::Reply Api::health(const http::Request&) const {
              {"tool_syntax", worker.ready->tool_syntax},
              {"backends", worker.ready->backends}};
   }
-  return json_reply({{"status", ready ? "ok" : name_of(worker.state)},
+  return json_reply({{"status", !ready ? name_of(worker.state) : gate_.accepting() ? "ok" : "short_of_memory"},
                      {"live", true},
                      {"ready", ready},
                      {"problem", worker.problem.empty() ? Json() : Json(worker.problem)},
@@ -487,12 +568,21 @@ http::Reply Api::health(const http::Request&) const {
                      {"engine_version", worker.engine_version},
                      {"model", model},
                      {"memory",
-                      {{"tree_pss_bytes", tree.pss_bytes},
+                      {{"status", name_of(gate_.level())},
+                       {"available_gb", machine ? Json(static_cast<double>(machine->available_bytes) / 1e9) : Json()},
+                       {"pressure_percent", machine ? Json(machine->pressure_percent) : Json()},
+                       {"in_control_group", machine ? Json(machine->limited_by_group) : Json()},
+                       {"budget_bytes", ledger_.budget_bytes()},
+                       {"committed_bytes", ledger_.committed_bytes()},
+                       {"reserved_bytes", ledger_.reserved_bytes()},
+                       {"accepting_requests", gate_.accepting() && (ready || asleep)},
+                       {"level_changes", gate_.changes()},
+                       {"tree_pss_bytes", tree.pss_bytes},
                        {"anonymous_bytes", tree.anonymous_bytes},
-                       {"file_bytes", tree.file_bytes},
-                       {"available_gb", available ? Json(static_cast<double>(*available) / 1e9) : Json()}}},
+                       {"file_bytes", tree.file_bytes}}},
+                     {"plan", Json::parse(options_.plan_json, nullptr, false)},
                      {"kv", kv_json(worker)},
-                    {"slots", {{"total", line_.slots()}, {"running", line_.running()}}},
+                     {"slots", {{"total", line_.slots()}, {"running", line_.running()}}},
                      {"queue", {{"max", line_.queue_max()}, {"waiting", line_.waiting()}}},
                      {"worker",
                       {{"pid", worker.pid < 0 ? Json() : Json(worker.pid)},
@@ -503,20 +593,51 @@ http::Reply Api::health(const http::Request&) const {
                        {"degraded", supervisor_.degraded()},
                        {"recent_deaths", supervisor_.recent_deaths()},
                        {"last_death", worker.last_death.empty() ? Json() : Json(worker.last_death)}}}},
-                    ready ? 200 : 503);
+                    ready || asleep ? 200 : 503);
 }
 
-http::Reply Api::metrics_text() const {
+void Api::refresh_metrics() const {
   metrics_.running.Set(static_cast<double>(line_.running()));
   metrics_.waiting.Set(static_cast<double>(line_.waiting()));
-  const auto pss = [](pid_t pid) { return pid < 0 ? 0.0 : static_cast<double>(process_memory(pid).value_or(ProcessMemory{}).pss_bytes); };
-  metrics_.server_pss_bytes.Set(pss(::getpid()));
-  metrics_.worker_pss_bytes.Set(pss(supervisor_.status().pid));
+  const ProcessMemory server = memory_of(::getpid());
+  const ProcessMemory worker = memory_of(supervisor_.status().pid);
+  metrics_.server_pss_bytes.Set(static_cast<double>(server.pss_bytes));
+  metrics_.worker_pss_bytes.Set(static_cast<double>(worker.pss_bytes));
+  metrics_.tree_anonymous_bytes.Set(static_cast<double>(server.anonymous_bytes + worker.anonymous_bytes));
+  metrics_.tree_file_bytes.Set(static_cast<double>(server.file_bytes + worker.file_bytes));
+  metrics_.memory_budget_bytes.Set(static_cast<double>(ledger_.budget_bytes()));
+  metrics_.memory_committed_bytes.Set(static_cast<double>(ledger_.committed_bytes()));
+  if (gate_.memory()) metrics_.memory_available_bytes.Set(static_cast<double>(gate_.memory()->available_bytes));
+  metrics_.memory_level.Set(static_cast<double>(gate_.level()));
   const wire::KvFacts& kv = supervisor_.status().kv;
   metrics_.tokens_from_slots.Set(static_cast<double>(kv.tokens_from_slots));
   metrics_.tokens_from_store.Set(static_cast<double>(kv.tokens_from_store));
   metrics_.store_bytes.Set(static_cast<double>(kv.store_bytes));
   metrics_.store_blocks_set_aside.Set(static_cast<double>(kv.store_blocks_set_aside));
+}
+
+std::string Api::figures() const {
+  const ProcessMemory server = memory_of(::getpid());
+  const ProcessMemory worker = memory_of(supervisor_.status().pid);
+  const Json line = {{"requests_ended", ended_},
+                     {"running", line_.running()},
+                     {"waiting", line_.waiting()},
+                     {"slot_seconds", line_.service_seconds()},
+                     {"memory_level", name_of(gate_.level())},
+                     {"available_bytes", gate_.memory() ? Json(gate_.memory()->available_bytes) : Json()},
+                     {"budget_bytes", ledger_.budget_bytes()},
+                     {"committed_bytes", ledger_.committed_bytes()},
+                     {"tree_pss_bytes", server.pss_bytes + worker.pss_bytes},
+                     {"worker_pss_bytes", worker.pss_bytes},
+                     {"worker_anonymous_bytes", worker.anonymous_bytes},
+                     {"worker_file_bytes", worker.file_bytes},
+                     {"worker_state", name_of(supervisor_.status().state)},
+                     {"worker_restarts", supervisor_.status().restarts}};
+  return line.dump();
+}
+
+http::Reply Api::metrics_text() const {
+  refresh_metrics();
   http::Reply reply;
   reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
   reply.body = metrics_.text();

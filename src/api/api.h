@@ -12,10 +12,12 @@
 
 #include <string>
 
+#include "admission/memory_gate.h"
 #include "admission/waiting_line.h"
 #include "api/answer.h"
 #include "api/anthropic/batches.h"
 #include "api/anthropic/messages_request.h"
+#include "budget/ledger.h"
 #include "http/exchange.h"
 #include "metrics/metrics.h"
 #include "supervisor/supervisor.h"
@@ -26,19 +28,40 @@ struct ApiOptions {
   std::string api_key;  // Empty: none is asked for.
   std::chrono::milliseconds ping_every{10000};
   bool client_rules = true;  // Rules for particular clients: see anthropic/messages_request.h.
+  std::chrono::milliseconds memory_wait_max{30000};  // After the line, for memory; then it is refused after all.
+  std::string plan_json = "null";                    // For /health: the sum that was made at start.
+};
+
+// What decides whether a request may enter, for every endpoint that generates.
+struct Entrance {
+  WaitingLine& line;
+  MemoryGate& gate;
+  Ledger& ledger;
 };
 
 class Api {
  public:
-  Api(boost::asio::io_context& io, ApiOptions options, WaitingLine& line, Supervisor& supervisor, Metrics& metrics);
+  Api(boost::asio::io_context& io, ApiOptions options, Entrance entrance, Supervisor& supervisor, Metrics& metrics);
 
   boost::asio::awaitable<void> handle(http::Exchange& exchange);
   boost::asio::awaitable<void> messages(http::Exchange& exchange);  // POST /v1/messages, past all checks of the way there.
   void serve_batches(anthropic::Batches& batches) { batches_ = &batches; }  // Without: 404. Must outlive this.
+  void refresh_metrics() const;       // The gauges that are read, not counted.
+  std::string figures() const;        // One line of JSON for the log.
+  std::uint64_t ended() const { return ended_; }  // Requests to generate that got an answer.
 
  private:
   struct Run;  // One request to generate, from its place in the line to its last byte.
 
+  // A place in the line and memory for it, or the refusal.
+  struct Entry {
+    WaitingLine::Place place;
+    Ledger::Reservation memory;
+  };
+  Result<Entry> enter(std::size_t body_bytes);
+  http::Reply overloaded_reply(const Dialect& dialect, const Error& error, const std::string& request_id) const;
+  // True when there is memory again; false when the wait was too long.
+  boost::asio::awaitable<bool> until_memory(http::Exchange& exchange, Run& run, bool pings);
   bool key_is_right(const http::Request& request) const;
   // Runs one request of any dialect, from its place in the line to its last byte.
   boost::asio::awaitable<void> generate(http::Exchange& exchange, const Dialect& dialect, Asked asked, std::unique_ptr<AnswerWriter> writer);
@@ -60,9 +83,12 @@ class Api {
   boost::asio::io_context& io_;
   ApiOptions options_;
   WaitingLine& line_;
+  MemoryGate& gate_;
+  Ledger& ledger_;
   Supervisor& supervisor_;
   Metrics& metrics_;
   anthropic::Batches* batches_ = nullptr;
+  mutable std::uint64_t ended_ = 0;
 };
 
 }  // namespace pensieve

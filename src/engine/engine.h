@@ -113,13 +113,36 @@ class Engine {
   virtual void write_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<const std::byte> from, std::int32_t from_tokens) = 0;
 };
 
+// How keys and values are kept. q8_0 halves them; it needs flash attention, under which answers are not
+// repeatable in company (docs/decisions/0003).
+enum class KvType { f16, q8_0 };
+
 struct EngineOptions {
   std::string model_path;
   std::int32_t slots = 2;
   std::int32_t context_tokens = 0;  // For each slot; 0: what the model was trained for, at most 8,192.
   std::int32_t threads = 0;         // 0: one for each core.
   std::int32_t gpu_layers = -1;     // -1: all that fit on a GPU backend, if there is one.
+  KvType kv_type = KvType::f16;
 };
+
+// What a load would allocate, by the engine's own sums. The weights are not read.
+struct EngineVariant {
+  KvType kv_type = KvType::f16;
+  std::int32_t context_tokens = 0;  // Of one slot.
+};
+struct EngineNeeds {
+  KvType kv_type = KvType::f16;
+  std::int32_t context_tokens = 0;  // Room of one slot.
+  std::uint64_t kv_bytes = 0;       // All slots, recurrent state included.
+  std::uint64_t compute_bytes = 0;  // Graph and output buffers.
+  std::int32_t context_trained = 0;
+  std::int32_t heads = 0;
+  std::int32_t embedding = 0;
+  std::int32_t vocabulary = 0;
+};
+// One entry for each variant that this model can have.
+Result<std::vector<EngineNeeds>> plan_llama_engine(const EngineOptions& options, std::span<const EngineVariant> variants);
 
 // Loads a GGUF. `on_progress` is called now and then with 0 to 1, on this thread.
 Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, const std::function<void(double)>& on_progress);

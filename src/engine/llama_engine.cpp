@@ -33,8 +33,23 @@ constexpr std::int32_t kStepRowsMax = 512;
 // libllama explains a failed load only in its log; the last complaint is kept.
 thread_local std::string last_engine_error;
 
+// The engine tells its sums in its log alone: "compute buffer size = 12.00 MiB", "size = 16.00 MiB ( 1024 cells".
+thread_local EngineNeeds* needs_to_fill = nullptr;
+
+void note_needs(std::string_view line) {
+  constexpr std::string_view kSize = "size =";
+  const std::size_t mark = line.find(kSize);
+  if (mark == std::string_view::npos) return;
+  const double mib = std::strtod(std::string(line.substr(mark + kSize.size())).c_str(), nullptr);
+  const auto bytes = static_cast<std::uint64_t>(std::ceil(mib * 1048576.0));
+  const std::string_view before = line.substr(0, mark);
+  if (line.find(" cells") != std::string_view::npos) needs_to_fill->kv_bytes += bytes;
+  else if (before.ends_with("compute buffer ") || before.ends_with("output buffer ")) needs_to_fill->compute_bytes += bytes;
+}
+
 void on_engine_log(ggml_log_level level, const char* text, void*) {
   std::string_view line = text;
+  if (needs_to_fill != nullptr) note_needs(line);
   while (!line.empty() && line.back() == '\n') line.remove_suffix(1);
   if (line.empty()) return;
   if (level == GGML_LOG_LEVEL_ERROR) {
@@ -348,34 +363,25 @@ Error load_error(const std::string& path) {
                                           last_engine_error.empty() ? "the engine gave no reason" : last_engine_error)};
 }
 
-}  // namespace
-
-std::string llama_engine_version() { return llama_version(); }
-
-Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, const std::function<void(double)>& on_progress) {
-  std::error_code status;
-  const auto file_bytes = std::filesystem::file_size(options.model_path, status);
-  if (status) return Error{ErrorCode::not_found, fmt::format("--model: '{}' cannot be read: {}", options.model_path, status.message())};
-
+Result<void> start_backends() {
   llama_log_set(on_engine_log, nullptr);
   if (const std::string plugins = PENSIEVE_ENGINE_PLUGINS; plugins.empty()) ggml_backend_load_all();
   else ggml_backend_load_all_from_path(plugins.c_str());
   llama_backend_init();
   if (ggml_backend_dev_count() == 0) return Error{ErrorCode::unavailable, "the engine found no backend for this machine's processor"};
+  return {};
+}
 
+llama_model_params model_params_for(const EngineOptions& options) {
   llama_model_params model_params = llama_model_default_params();
   model_params.use_extra_bufts = false;  // A repacked copy doubles the weights (DESIGN section 3).
   model_params.load_mode = LLAMA_LOAD_MODE_MMAP;
   model_params.n_gpu_layers = options.gpu_layers >= 0 ? options.gpu_layers : (has_gpu() ? -1 : 0);
-  model_params.progress_callback = [](float progress, void* user) {
-    (*static_cast<const std::function<void(double)>*>(user))(static_cast<double>(progress));
-    return true;
-  };
-  model_params.progress_callback_user_data = const_cast<std::function<void(double)>*>(&on_progress);
-  ModelHandle model(llama_model_load_from_file(options.model_path.c_str(), model_params));
-  if (!model) return load_error(options.model_path);
+  return model_params;
+}
 
-  const std::int32_t context_tokens = context_for(options, model.get());
+llama_context_params context_params_for(const EngineOptions& options, const llama_model* model) {
+  const std::int32_t context_tokens = context_for(options, model);
   const auto cores = static_cast<std::int32_t>(std::max(1u, std::thread::hardware_concurrency()));
   llama_context_params params = llama_context_default_params();
   params.n_ctx = static_cast<std::uint32_t>(context_tokens) * static_cast<std::uint32_t>(options.slots);
@@ -385,12 +391,39 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, 
   params.n_outputs_max = static_cast<std::uint32_t>(std::max(8, options.slots));
   params.n_threads = params.n_threads_batch = options.threads > 0 ? options.threads : cores;
   params.kv_unified = false;
-  params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+  if (options.kv_type == KvType::q8_0) params.type_k = params.type_v = GGML_TYPE_Q8_0;
+  params.flash_attn_type = options.kv_type == KvType::f16 ? LLAMA_FLASH_ATTN_TYPE_DISABLED : LLAMA_FLASH_ATTN_TYPE_ENABLED;
   params.no_perf = true;
+  return params;
+}
+
+}  // namespace
+
+std::string llama_engine_version() { return llama_version(); }
+
+Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, const std::function<void(double)>& on_progress) {
+  std::error_code status;
+  const auto file_bytes = std::filesystem::file_size(options.model_path, status);
+  if (status) return Error{ErrorCode::not_found, fmt::format("--model: '{}' cannot be read: {}", options.model_path, status.message())};
+
+  if (const Result<void> started = start_backends(); !started) return started.error();
+  llama_model_params model_params = model_params_for(options);
+  model_params.progress_callback = [](float progress, void* user) {
+    (*static_cast<const std::function<void(double)>*>(user))(static_cast<double>(progress));
+    return true;
+  };
+  model_params.progress_callback_user_data = const_cast<std::function<void(double)>*>(&on_progress);
+  ModelHandle model(llama_model_load_from_file(options.model_path.c_str(), model_params));
+  if (!model) return load_error(options.model_path);
+
+  llama_context_params params = context_params_for(options, model.get());
   auto watch = std::make_unique<KvTensorWatch>();
   params.cb_eval = KvTensorWatch::on_node;
   params.cb_eval_user_data = watch.get();
+  EngineNeeds taken;
+  needs_to_fill = &taken;
   ContextHandle context(llama_init_from_model(model.get(), params));
+  needs_to_fill = nullptr;
   if (!context) return load_error(options.model_path);
 
   EngineFacts facts;
@@ -405,9 +438,39 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, 
   facts.context_tokens = static_cast<std::int32_t>(llama_n_ctx_seq(context.get()));
   facts.slots = options.slots;
   facts.step_rows_max = kStepRowsMax;
-  facts.kv_bytes = kv_bytes_per_token(model.get()) * static_cast<std::uint64_t>(facts.context_tokens) * static_cast<std::uint64_t>(options.slots);
+  facts.kv_bytes = taken.kv_bytes;
   facts.defaults = recommended_sampling(model.get());
   return std::unique_ptr<Engine>(std::make_unique<LlamaEngine>(std::move(model), std::move(context), std::move(watch), std::move(facts)));
+}
+
+Result<std::vector<EngineNeeds>> plan_llama_engine(const EngineOptions& options, std::span<const EngineVariant> variants) {
+  if (const Result<void> started = start_backends(); !started) return started.error();
+  llama_model_params model_params = model_params_for(options);
+  model_params.no_alloc = true;
+  model_params.load_mode = LLAMA_LOAD_MODE_NONE;
+  const ModelHandle model(llama_model_load_from_file(options.model_path.c_str(), model_params));
+  if (!model) return load_error(options.model_path);
+  std::vector<EngineNeeds> all;
+  for (const EngineVariant& variant : variants) {
+    EngineOptions with = options;
+    with.kv_type = variant.kv_type;
+    with.context_tokens = variant.context_tokens;
+    EngineNeeds needs;
+    needs_to_fill = &needs;
+    const ContextHandle context(llama_init_from_model(model.get(), context_params_for(with, model.get())));
+    needs_to_fill = nullptr;
+    if (!context) continue;  // Not every model takes every KV type.
+    needs.kv_type = variant.kv_type;
+    needs.context_tokens = static_cast<std::int32_t>(llama_n_ctx_seq(context.get()));
+    needs.context_trained = llama_model_n_ctx_train(model.get());
+    needs.heads = llama_model_n_head(model.get());
+    needs.embedding = llama_model_n_embd(model.get());
+    needs.vocabulary = llama_vocab_n_tokens(llama_model_get_vocab(model.get()));
+    all.push_back(needs);
+  }
+  if (all.empty()) return load_error(options.model_path);
+  if (all.front().compute_bytes == 0) return Error{ErrorCode::unavailable, "this engine does not tell what it would allocate"};
+  return all;
 }
 
 }  // namespace pensieve

@@ -46,10 +46,13 @@ class Exchange {
  public:
   virtual ~Exchange() = default;
   virtual const Request& request() const = 0;
+  virtual void drop_body() {}  // It was read and is not needed any more.
   virtual boost::asio::awaitable<bool> reply(Reply reply) = 0;
   virtual boost::asio::awaitable<bool> begin_stream(std::string content_type, std::vector<Header> headers) = 0;
   virtual boost::asio::awaitable<bool> write(std::string_view bytes) = 0;
   virtual boost::asio::awaitable<bool> end_stream() = 0;
+  // Goes out with whatever answers this request.
+  virtual void add_header(std::string /*name*/, std::string /*value*/) {}
   virtual bool client_gone() const = 0;
   // Called at most once, when the client is seen to leave. Empty: call nothing.
   virtual void on_gone(std::function<void()> callback) = 0;

@@ -72,6 +72,8 @@ class Server::Connection final : public Exchange {
   awaitable<bool> read() {
     request_ = Request{};
     request_.id = new_request_id();
+    extra_.clear();
+    give_back();
     replied_ = streaming_ = keep_alive_ = false;
     boost::system::error_code error;
     beast::http::request_parser<beast::http::string_body> parser;
@@ -97,6 +99,19 @@ class Server::Connection final : public Exchange {
       constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
       co_await asio::async_write(stream_, asio::buffer(kContinue), asio::redirect_error(asio::use_awaitable, error));
     }
+    // All bodies together have a bound as well; what is not known beforehand counts as the largest.
+    const auto announced = parser.content_length();
+    const std::size_t takes = announced ? static_cast<std::size_t>(*announced) : parser.chunked() ? server_.options_.body_bytes_max : 0;
+    if (takes > server_.options_.bodies_bytes_max - server_.bodies_bytes_) {
+      Reply full = server_.refuse_(529, "too many request bodies are being read at once", request_.id);
+      full.headers.emplace_back("retry-after", "2");
+      keep_alive_ = false;
+      co_await reply(std::move(full));
+      co_await drain();
+      co_return false;
+    }
+    body_taken_ = takes;
+    server_.bodies_bytes_ += takes;
     stream_.expires_after(server_.options_.body_wait_max);
     co_await beast::http::async_read(stream_, buffer_, parser, asio::redirect_error(asio::use_awaitable, error));
     if (error) co_return co_await refuse_unread(error);
@@ -111,7 +126,10 @@ class Server::Connection final : public Exchange {
   bool keep_alive() const { return keep_alive_ && !gone_ && !server_.stopping_; }
   bool replied() const { return replied_; }
 
+  ~Connection() override { give_back(); }
+
   void close() {
+    give_back();
     stop_watching();
     boost::system::error_code ignored;
     stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
@@ -125,6 +143,10 @@ class Server::Connection final : public Exchange {
   }
 
   const Request& request() const override { return request_; }
+  void drop_body() override {
+    std::string().swap(request_.body);
+    give_back();
+  }
 
   awaitable<bool> reply(Reply reply) override {
     replied_ = true;
@@ -149,12 +171,14 @@ class Server::Connection final : public Exchange {
     co_return co_await put("0\r\n\r\n");
   }
 
+  void add_header(std::string name, std::string value) override { extra_.emplace_back(std::move(name), std::move(value)); }
   bool client_gone() const override { return gone_; }
   void on_gone(std::function<void()> callback) override { on_gone_ = std::move(callback); }
 
  private:
   std::string head_of(int status, const std::string& content_type, const std::vector<Header>& headers) const {
     std::string text = fmt::format("HTTP/1.1 {} {}\r\nrequest-id: {}\r\ncontent-type: {}\r\n", status, reason_of(status), request_.id, content_type);
+    for (const auto& [name, value] : extra_) text += fmt::format("{}: {}\r\n", name, value);
     for (const auto& [name, value] : headers) {
       if (!header_has_line_break(value)) text += fmt::format("{}: {}\r\n", name, value);
     }
@@ -197,6 +221,8 @@ class Server::Connection final : public Exchange {
     }
     co_return true;
   }
+
+  void give_back() { server_.bodies_bytes_ -= std::exchange(body_taken_, 0); }
 
   // The request could not be read whole; says why where the client can still hear it.
   awaitable<bool> refuse_unread(const boost::system::error_code& cause) {
@@ -263,6 +289,8 @@ class Server::Connection final : public Exchange {
   beast::tcp_stream stream_;
   beast::flat_buffer buffer_;
   Request request_;
+  std::vector<Header> extra_;
+  std::size_t body_taken_ = 0;  // Of server_.bodies_bytes_.
   asio::cancellation_signal watching_;
   std::function<void()> on_gone_;
   bool gone_ = false;

@@ -25,6 +25,7 @@ struct ServerOptions {
   std::string host = "127.0.0.1";
   std::uint16_t port = 7777;                  // 0: any free one.
   std::size_t body_bytes_max = 32u << 20;
+  std::size_t bodies_bytes_max = 64u << 20;   // Of all requests that are being read or answered; at least body_bytes_max.
   std::size_t header_bytes_max = 64u << 10;
   std::size_t connections_max = 1024;
   std::chrono::seconds header_wait_max{30};   // Also how long an idle connection is kept.
@@ -60,6 +61,7 @@ class Server {
   boost::asio::ip::tcp::acceptor acceptor_;
   std::size_t connections_ = 0;
   std::size_t busy_ = 0;
+  std::size_t bodies_bytes_ = 0;
   bool stopping_ = false;
 };
 

@@ -41,6 +41,12 @@ Metrics::Metrics(std::shared_ptr<prometheus::Registry> r)
       tokens_from_store(gauge(*r, "pensieve_kv_reused_tokens", "Prompt tokens not computed again, since the worker's start, by where they lay", {{"from", "store"}})),
       store_bytes(gauge(*r, "pensieve_store_bytes", "Bytes of the block store")),
       store_blocks_set_aside(gauge(*r, "pensieve_store_blocks_set_aside", "Damaged blocks found since the worker's start")),
+      tree_anonymous_bytes(gauge(*r, "pensieve_memory_bytes", "PSS of server and worker together, by kind", {{"kind", "anonymous"}})),
+      tree_file_bytes(gauge(*r, "pensieve_memory_bytes", "PSS of server and worker together, by kind", {{"kind", "file"}})),
+      memory_budget_bytes(gauge(*r, "pensieve_memory_budget_bytes", "What may be committed")),
+      memory_committed_bytes(gauge(*r, "pensieve_memory_committed_bytes", "What is committed: the plan's standing part and the requests' reservations")),
+      memory_available_bytes(gauge(*r, "pensieve_memory_available_bytes", "What the machine, or the control group, has left")),
+      memory_level(gauge(*r, "pensieve_memory_level", "0 safe, 1 caution, 2 warning, 3 critical, 4 emergency")),
       time_to_first_token(histogram(*r, "llm_time_to_first_token_seconds", "Request read in full to first token written",
                                     {0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300})),
       time_between_tokens(histogram(*r, "llm_time_between_tokens_seconds", "Between two token events of one stream",
@@ -50,7 +56,7 @@ Metrics::Metrics(std::shared_ptr<prometheus::Registry> r)
       registry_(std::move(r)) {
   for (const char* outcome : {"complete", "error", "overloaded", "invalid", "cancelled"}) requests(outcome);
   for (const char* what : {"billing_line", "dropped_tool", "merged_turn", "system_inside", "unknown_block", "unseen_block"}) normalised(what);
-  for (const char* cause : {"exit", "signal", "stall", "garbage", "fatal"}) worker_restarts(cause);
+  for (const char* cause : {"exit", "signal", "stall", "garbage", "fatal", "asleep", "parked"}) worker_restarts(cause);
 }
 
 prometheus::Counter& Metrics::requests(const std::string& outcome) { return request_family(*registry_).Add({{"outcome", outcome}}); }

@@ -21,7 +21,7 @@ class Metrics {
 
   // Ends of requests, by outcome: complete, error, overloaded, invalid, cancelled.
   prometheus::Counter& requests(const std::string& outcome);
-  // Workers started again, by what ended the one before: exit, signal, stall, garbage, fatal.
+  // Workers started again, by what ended the one before: exit, signal, stall, garbage, fatal, asleep, parked.
   prometheus::Counter& worker_restarts(const std::string& cause);
   // What the API's edge changed in requests; docs/metrics.md lists the names.
   prometheus::Counter& normalised(const std::string& what);
@@ -36,6 +36,12 @@ class Metrics {
   prometheus::Gauge& tokens_from_store;
   prometheus::Gauge& store_bytes;
   prometheus::Gauge& store_blocks_set_aside;
+  prometheus::Gauge& tree_anonymous_bytes;
+  prometheus::Gauge& tree_file_bytes;
+  prometheus::Gauge& memory_budget_bytes;
+  prometheus::Gauge& memory_committed_bytes;
+  prometheus::Gauge& memory_available_bytes;
+  prometheus::Gauge& memory_level;  // 0 safe, 1 caution, 2 warning, 3 critical, 4 emergency.
   prometheus::Histogram& time_to_first_token;  // Request read in full to first token written.
   prometheus::Histogram& time_between_tokens;
   prometheus::Histogram& token_to_socket;      // Sampled in the worker to written to the client's socket.

@@ -8,17 +8,39 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <string>
 
 namespace pensieve {
 
 struct ProcessMemory {
+  std::uint64_t rss_bytes = 0;
   std::uint64_t pss_bytes = 0;
   std::uint64_t anonymous_bytes = 0;  // Of these: heap, KV cache, buffers.
   std::uint64_t file_bytes = 0;       // Of these: mapped files, such as weights; the system may take them back.
 };
 
 std::optional<ProcessMemory> process_memory(pid_t pid);
+
+struct MachineMemory {
+  std::uint64_t available_bytes = 0;  // What may still be taken: of the machine, or of the control group if that is less.
+  std::uint64_t total_bytes = 0;      // Of the machine, or the group's limit.
+  double pressure_percent = 0;        // Of the last 10 s, in which some task waited for memory (Linux: PSI).
+  bool limited_by_group = false;
+};
+
+// Where MachineMemory comes from. Another one stands in for tests.
+class MemoryMonitor {
+ public:
+  virtual ~MemoryMonitor() = default;
+  virtual std::optional<MachineMemory> read() = 0;
+};
+
+std::unique_ptr<MemoryMonitor> system_memory_monitor();
 std::optional<std::uint64_t> available_memory_bytes();
+
+// Gives memory that was freed back to the system, where the allocator kept it.
+void return_freed_memory();
 
 }  // namespace pensieve

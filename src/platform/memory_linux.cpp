@@ -1,44 +1,133 @@
-// Linux: /proc/PID/smaps_rollup and /proc/meminfo. Other systems: not known yet.
+// Linux: /proc/PID/smaps_rollup, /proc/meminfo, /proc/pressure and control groups
+// (both versions). Other systems: not known yet.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <fstream>
+#include <map>
 #include <sstream>
 #include <string>
+#include <vector>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "platform/memory.h"
 
 namespace pensieve {
+namespace {
 
-std::optional<ProcessMemory> process_memory(pid_t pid) {
-  std::ifstream file(fmt::format("/proc/{}/smaps_rollup", pid));
-  ProcessMemory memory;
-  bool found = false;
+// "Name: 123 kB" lines, in bytes.
+std::map<std::string, std::uint64_t> read_kib(const std::string& path) {
+  std::ifstream file(path);
+  std::map<std::string, std::uint64_t> values;
   for (std::string line; std::getline(file, line);) {
     std::istringstream fields(line);
     std::string name;
     std::uint64_t kib = 0;
-    if (!(fields >> name >> kib)) continue;
-    if (name == "Pss:") {
-      memory.pss_bytes = kib << 10;
-      found = true;
-    } else if (name == "Pss_Anon:") {
-      memory.anonymous_bytes = kib << 10;
-    } else if (name == "Pss_File:") {
-      memory.file_bytes = kib << 10;
-    }
+    if (fields >> name >> kib) values[name] = kib << 10;
   }
-  return found ? std::optional(memory) : std::nullopt;
+  return values;
 }
 
-std::optional<std::uint64_t> available_memory_bytes() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string line; std::getline(file, line);) {
-    std::istringstream fields(line);
-    std::string name;
-    std::uint64_t kib = 0;
-    if (fields >> name >> kib && name == "MemAvailable:") return kib << 10;
+std::optional<std::uint64_t> number_in(const std::string& path) {
+  std::ifstream file(path);
+  std::uint64_t number = 0;
+  return file >> number ? std::optional(number) : std::nullopt;
+}
+
+// The named lines of a memory.stat.
+std::uint64_t stat_of(const std::string& path, const std::vector<std::string>& names) {
+  std::ifstream file(path);
+  std::uint64_t sum = 0, value = 0;
+  for (std::string name; file >> name >> value;) {
+    if (std::ranges::find(names, name) != names.end()) sum += value;
   }
-  return std::nullopt;
+  return sum;
+}
+
+double pressure() {
+  std::ifstream file("/proc/pressure/memory");
+  std::string some, average;
+  if (!(file >> some >> average) || !average.starts_with("avg10=")) return 0;
+  return std::strtod(average.c_str() + 6, nullptr);
+}
+
+// A group that limits memory; usage counts without the pages of files, which the system takes back when it must.
+struct Group {
+  std::string folder;
+  bool version2 = false;
+
+  std::optional<std::uint64_t> limit() const { return number_in(folder + (version2 ? "/memory.max" : "/memory.limit_in_bytes")); }
+  std::uint64_t used() const {
+    const std::uint64_t usage = number_in(folder + (version2 ? "/memory.current" : "/memory.usage_in_bytes")).value_or(0);
+    const std::uint64_t files = stat_of(folder + "/memory.stat", version2 ? std::vector<std::string>{"inactive_file", "active_file"}
+                                                                          : std::vector<std::string>{"total_inactive_file", "total_active_file"});
+    return usage > files ? usage - files : 0;
+  }
+};
+
+std::vector<Group> own_groups() {
+  std::vector<Group> groups;
+  std::ifstream file("/proc/self/cgroup");
+  for (std::string line; std::getline(file, line);) {
+    const bool version2 = line.starts_with("0::");
+    const std::size_t memory = line.find(":memory:");
+    if (!version2 && memory == std::string::npos) continue;
+    const std::string root = version2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
+    // A group's own limit, and those of the groups around it.
+    for (std::string path = version2 ? line.substr(3) : line.substr(memory + 8);; path.resize(path.rfind('/'))) {
+      groups.push_back({root + (path == "/" ? "" : path), version2});
+      if (path.empty() || path == "/") break;
+    }
+  }
+  return groups;
+}
+
+class LinuxMonitor final : public MemoryMonitor {
+ public:
+  std::optional<MachineMemory> read() override {
+    const auto machine = read_kib("/proc/meminfo");
+    const auto available = machine.find("MemAvailable:");
+    if (available == machine.end()) return std::nullopt;
+    MachineMemory memory;
+    memory.available_bytes = available->second;
+    if (const auto total = machine.find("MemTotal:"); total != machine.end()) memory.total_bytes = total->second;
+    memory.pressure_percent = pressure();
+    for (const Group& group : own_groups()) {
+      const auto limit = group.limit();
+      if (!limit || *limit >= memory.total_bytes) continue;
+      const std::uint64_t used = group.used();
+      const std::uint64_t left = *limit > used ? *limit - used : 0;
+      memory.total_bytes = *limit;
+      if (left >= memory.available_bytes) continue;
+      memory.available_bytes = left;
+      memory.limited_by_group = true;
+    }
+    return memory;
+  }
+};
+
+}  // namespace
+
+std::optional<ProcessMemory> process_memory(pid_t pid) {
+  const auto values = read_kib(fmt::format("/proc/{}/smaps_rollup", pid));
+  if (!values.contains("Pss:")) return std::nullopt;
+  const auto value = [&](const char* name) { return values.contains(name) ? values.at(name) : 0; };
+  return ProcessMemory{value("Rss:"), value("Pss:"), value("Pss_Anon:"), value("Pss_File:")};
+}
+
+std::unique_ptr<MemoryMonitor> system_memory_monitor() { return std::make_unique<LinuxMonitor>(); }
+
+std::optional<std::uint64_t> available_memory_bytes() {
+  const auto memory = LinuxMonitor().read();
+  return memory ? std::optional(memory->available_bytes) : std::nullopt;
+}
+
+void return_freed_memory() {
+#ifdef __GLIBC__
+  ::malloc_trim(0);
+#endif
 }
 
 }  // namespace pensieve

@@ -16,7 +16,7 @@
 
 namespace pensieve {
 
-enum class SettingKind { text, integer, size };  // size: bytes, with K, M or G.
+enum class SettingKind { text, integer, size };  // size: bytes, with K, M or G; may be empty where it says so.
 
 struct Setting {
   const char* name;  // --name, PENSIEVE_NAME, name = ...
@@ -45,6 +45,7 @@ class Settings {
   }
 
   const std::string& text(const std::string& name) const { return held_.at(name).value; }
+  bool given(const std::string& name) const { return held_.at(name).origin != "default"; }
   std::int64_t integer(const std::string& name) const;  // Of integers and sizes (bytes).
   std::string print() const;                            // As a configuration file, each with its origin. Hides the key.
 

@@ -60,6 +60,8 @@ const char* name_of(WorkerState state) {
     case WorkerState::loading: return "loading";
     case WorkerState::ready: return "ready";
     case WorkerState::backoff: return "backoff";
+    case WorkerState::asleep: return "asleep";
+    case WorkerState::parked: return "parked";
     case WorkerState::failed: return "failed";
     case WorkerState::stopped: return "stopped";
   }
@@ -82,6 +84,7 @@ struct Supervisor::Link {
   Watchdog watchdog;
   bool health_asked = false;  // And not answered yet.
   bool stalled = false;
+  std::optional<WorkerState> dismissed;  // Ended by us: asleep or parked.
   bool garbage = false;  // It said something that is no report.
   bool ended = false;
   std::optional<Error> fatal;  // Its last word.
@@ -95,7 +98,9 @@ Supervisor::~Supervisor() = default;
 void Supervisor::start() { asio::co_spawn(io_, run(), asio::detached); }
 
 awaitable<void> Supervisor::run() {
-  while (!stopping_) {
+  while (true) {
+    co_await until_wanted();
+    if (stopping_) break;
     log_lines_.clear();
     auto spawned = ChildProcess::spawn(options_.worker_argv);
     if (!spawned) {
@@ -113,6 +118,11 @@ awaitable<void> Supervisor::run() {
     link_.reset();
     status_.pid = -1;
     if (stopping_) break;
+    if (end.cause == "asleep" || end.cause == "parked") {  // No death: what is open waits for the next one.
+      ++status_.restarts;
+      metrics_.worker_restarts(end.cause).Increment();
+      continue;
+    }
 
     const RestartPolicy::Verdict verdict = account_for(end);
     settle_open(end);
@@ -126,6 +136,48 @@ awaitable<void> Supervisor::run() {
     metrics_.worker_restarts(end.cause).Increment();
   }
   set_state(WorkerState::stopped, kStopping);
+}
+
+awaitable<void> Supervisor::until_wanted() {
+  boost::system::error_code ignored;
+  while (!wanted_ && !stopping_) co_await changed_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+}
+
+void Supervisor::sleep() { end_worker(WorkerState::asleep, "asleep after --idle-timeout; the next request wakes it"); }
+void Supervisor::park(std::string why) { end_worker(WorkerState::parked, std::move(why)); }
+
+void Supervisor::end_worker(WorkerState state, std::string why) {
+  if (stopping_ || status_.state == WorkerState::failed) return;
+  wanted_ = false;
+  set_state(state, std::move(why));
+  if (!link_ || link_->dismissed) return;
+  link_->dismissed = state;
+  link_->child.send_signal(SIGTERM);
+  asio::co_spawn(io_, insist(link_), asio::detached);
+}
+
+awaitable<void> Supervisor::insist(std::shared_ptr<Link> link) {
+  const TimePoint patience = SteadyClock::now() + kStopPatience;
+  while (!link->ended && SteadyClock::now() < patience) co_await sleep_for(io_, 10ms);
+  if (!link->ended) link->child.send_signal(SIGKILL);
+}
+
+void Supervisor::give_up_open(const std::string& why) { fail_open({ErrorCode::overloaded, why}); }
+
+void Supervisor::unpark() {
+  if (wanted_ || stopping_) return;
+  wanted_ = true;
+  set_state(WorkerState::starting);
+}
+
+SteadyClock::duration Supervisor::idle_for() const {
+  if (!open_.empty() || !counts_.empty()) return SteadyClock::duration::zero();
+  return SteadyClock::now() - last_use_;
+}
+
+void Supervisor::tell_memory(std::string level) {
+  memory_level_ = std::move(level);
+  if (status_.state == WorkerState::ready) send(wire::Memory{memory_level_});
 }
 
 // Decides what follows, and says so in status().
@@ -268,6 +320,7 @@ awaitable<Supervisor::End> Supervisor::wait_for_end(std::shared_ptr<Link> link) 
     co_await sleep_for(io_, 2ms);
   }
   co_await sleep_for(io_, 10ms);  // The last log lines are on their way.
+  if (was_ready) last_use_ = SteadyClock::now();
   link->ended = true;
   link->wake.cancel();
   boost::system::error_code ignored;
@@ -276,7 +329,10 @@ awaitable<Supervisor::End> Supervisor::wait_for_end(std::shared_ptr<Link> link) 
 
   End end;
   end.had_requests = was_ready;
-  if (link->stalled) {
+  if (link->dismissed) {
+    end.cause = name_of(*link->dismissed);
+    end.why = status_.problem.empty() ? "the model process was ended to free memory" : status_.problem;
+  } else if (link->stalled) {
     end.cause = "stall";
     end.why = fmt::format("the model process hung (no step finished within {} ms) and was ended", options_.stall_timeout.count());
   } else if (link->fatal) {
@@ -297,6 +353,7 @@ awaitable<Supervisor::End> Supervisor::wait_for_end(std::shared_ptr<Link> link) 
 
 void Supervisor::handle(wire::Report report) {
   const TimePoint now = SteadyClock::now();
+  if (link_->dismissed) return;  // Its open requests are settled at its end.
   if (auto* health = std::get_if<wire::HealthReport>(&report)) {
     link_->health_asked = false;
     link_->watchdog.counted(health->steps, health->pulse, now);
@@ -318,7 +375,9 @@ void Supervisor::handle(wire::Report report) {
   } else if (auto* ready = std::get_if<wire::Ready>(&report)) {
     status_.ready = std::move(*ready);
     status_.load_progress = 1;
+    last_use_ = now;
     set_state(WorkerState::ready);
+    if (memory_level_ != "safe") send(wire::Memory{memory_level_});
     hand_over();
   } else if (auto* fatal = std::get_if<wire::Fatal>(&report)) {
     link_->fatal = std::move(fatal->error);
@@ -344,6 +403,7 @@ void Supervisor::handle_event(wire::Event event) {
   const bool goes_on = note(found->second, event.event);
   if (std::holds_alternative<Finished>(event.event)) policy_.acquit(found->second.key);
   if (is_last(event.event)) open_.erase(found);
+  last_use_ = SteadyClock::now();
   if (goes_on) to->on_event(std::move(event.event));
 }
 
@@ -406,6 +466,8 @@ std::string Supervisor::last_log_lines() const {
 awaitable<Result<void>> Supervisor::until_ready() {
   const TimePoint deadline = SteadyClock::now() + options_.ready_wait_max;
   if (stopping_) co_return Error{ErrorCode::unavailable, kStopping};
+  if (status_.state == WorkerState::asleep) unpark();
+  last_use_ = SteadyClock::now();
   while (status_.state != WorkerState::ready) {
     if (status_.state == WorkerState::failed || status_.state == WorkerState::stopped) co_return Error{ErrorCode::unavailable, status_.problem};
     if (SteadyClock::now() > deadline) co_return Error{ErrorCode::unavailable, "the model is still loading"};
@@ -449,6 +511,7 @@ void Supervisor::generate(GenerateRequest request, EventSink& sink) {
     sink.on_event(Failed{may.error()});
     return;
   }
+  if (status_.state == WorkerState::asleep) unpark();
   // Drawn here, so that another worker makes the same draws.
   if (!request.sampling.seed) request.sampling.seed = random_();
   const RequestId id = request.id;
@@ -472,6 +535,8 @@ void Supervisor::resume(RequestId id) {
 
 awaitable<void> Supervisor::stop() {
   stopping_ = true;
+  changed_.cancel();
+  changed_.expires_at(TimePoint::max());
   // Told here: what the worker says of them now would read as the end of an answer.
   fail_open({ErrorCode::unavailable, kStopping});
   send(wire::Shutdown{});

@@ -42,7 +42,7 @@ struct SupervisorOptions {
   RestartOptions restarts;
 };
 
-enum class WorkerState { starting, loading, ready, backoff, failed, stopped };
+enum class WorkerState { starting, loading, ready, backoff, asleep, parked, failed, stopped };
 const char* name_of(WorkerState state);
 
 struct WorkerStatus {
@@ -71,6 +71,16 @@ class Supervisor {
   bool degraded() const { return policy_.degraded(SteadyClock::now()); }  // It died often of late.
   RequestId new_id() { return RequestId{++last_id_}; }
 
+  // Ends the worker and starts none: asleep until the next request, or parked until unpark().
+  void sleep();
+  void park(std::string why);
+  void unpark();
+  void give_up_open(const std::string& why);  // What a parked worker had does not wait any longer.
+  // How long nothing was asked of the worker; zero while something is.
+  SteadyClock::duration idle_for() const;
+  void tell_memory(std::string level);  // Now, and to every worker to come.
+
+  // Wakes a worker that sleeps.
   boost::asio::awaitable<Result<void>> until_ready();
   // Renders and tokenises, with the ids.
   boost::asio::awaitable<Result<wire::Counted>> count(Prompt prompt, bool wants_tokens);
@@ -104,7 +114,7 @@ class Supervisor {
     bool paused = false;
   };
   struct End {  // Of a worker.
-    std::string cause;  // As in the metric: exit, signal, stall, garbage, fatal.
+    std::string cause;  // As in the metric: exit, signal, stall, garbage, fatal, asleep, parked.
     std::string why;    // For a human.
     bool hopeless = false;      // Another would end in the same way.
     bool from_outside = false;  // A SIGKILL that was not ours.
@@ -124,6 +134,9 @@ class Supervisor {
   bool work_is_due() const;
   RestartPolicy::Verdict account_for(const End& end);
   void settle_open(const End& end);
+  boost::asio::awaitable<void> until_wanted();
+  void end_worker(WorkerState state, std::string why);
+  boost::asio::awaitable<void> insist(std::shared_ptr<Link> link);
   void fail_open(const Error& error);
   void set_state(WorkerState state, std::string problem = {});
   void send(const wire::Command& command);
@@ -140,6 +153,9 @@ class Supervisor {
   std::deque<std::string> log_lines_;
   RestartPolicy policy_;
   std::mt19937_64 random_{std::random_device{}()};  // Seeds of requests that bring none.
+  bool wanted_ = true;  // False: asleep or parked.
+  std::string memory_level_ = "safe";
+  TimePoint last_use_ = SteadyClock::now();
   bool stopping_ = false;
   std::uint64_t last_id_ = 0;
 };

@@ -545,6 +545,7 @@ std::string encode(const Command& command) {
                  [&](const Pause& pause) { object = {{"cmd", "pause"}, {"id", number_of(pause.id)}}; },
                  [&](const Resume& resume) { object = {{"cmd", "resume"}, {"id", number_of(resume.id)}}; },
                  [&](const Health&) { object = {{"cmd", "health"}}; },
+                 [&](const Memory& memory) { object = {{"cmd", "memory"}, {"level", memory.level}}; },
                  [&](const Shutdown&) { object = {{"cmd", "shutdown"}}; },
              },
              command);
@@ -563,8 +564,9 @@ Result<Command> parse_command(std::string_view line) {
   else if (name == "pause") command = Pause{reader.id()};
   else if (name == "resume") command = Resume{reader.id()};
   else if (name == "health") command = Health{};
+  else if (name == "memory") command = Memory{reader.text("level", true)};
   else if (name == "shutdown") command = Shutdown{};
-  else reader.fail("cmd", "one of count, generate, cancel, pause, resume, health, shutdown");
+  else reader.fail("cmd", "one of count, generate, cancel, pause, resume, health, memory, shutdown");
   if (reader.failed()) return reader.take_error();
   return command;
 }

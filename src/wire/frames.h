@@ -51,11 +51,15 @@ struct Resume {
 struct Health {
   bool operator==(const Health&) const = default;
 };
+struct Memory {  // What the machine has left, at each change: safe, caution, warning, critical, emergency.
+  std::string level;
+  bool operator==(const Memory&) const = default;
+};
 struct Shutdown {  // Cancel what runs, then exit 0. The end of stdin means: finish what runs, then exit 0.
   bool operator==(const Shutdown&) const = default;
 };
 
-using Command = std::variant<Count, Generate, Cancel, Pause, Resume, Health, Shutdown>;
+using Command = std::variant<Count, Generate, Cancel, Pause, Resume, Health, Memory, Shutdown>;
 
 std::string encode(const Command& command);  // With the newline.
 Result<Command> parse_command(std::string_view line);

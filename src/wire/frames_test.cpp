@@ -45,6 +45,7 @@ TEST(Frames, CommandsComeBackAsTheyWere) {
   EXPECT_EQ(round_trip(Pause{RequestId{5}}), Pause{RequestId{5}});
   EXPECT_EQ(round_trip(Resume{RequestId{6}}), Resume{RequestId{6}});
   round_trip(Health{});
+  EXPECT_EQ(round_trip(Memory{"critical"}), Memory{"critical"});
   round_trip(Shutdown{});
 }
 

@@ -10,6 +10,7 @@
 #include "cache/model_identity.h"
 #include "chat/answer_grammar.h"
 #include "chat/chat_template.h"
+#include "platform/memory.h"
 #include "worker/step_loop.h"
 
 namespace pensieve {
@@ -96,6 +97,10 @@ class WireThread {
   void handle(wire::Pause& pause) { inbox_.push(pause); }
   void handle(wire::Resume& resume) { inbox_.push(resume); }
   void handle(wire::Shutdown& shutdown) { inbox_.push(shutdown); }
+  void handle(wire::Memory& memory) {
+    log::info("memory: {}", memory.level);
+    if (memory.level != "safe") return_freed_memory();
+  }
   void handle(wire::Health&) { port_.send(wire::HealthReport{"ready", progress_.running, progress_.waiting, progress_.steps, engine_.pulse(), progress_.kv()}); }
 
   // `opening` is set where the prompt is rendered here, and left alone where it came as tokens.

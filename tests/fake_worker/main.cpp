@@ -22,6 +22,7 @@ int main(int argc, char** argv) {
   WorkerOptions worker;
   std::int64_t step_us = 0;
   std::string log_level = "info";
+  bool plan = false;
 
   CLI::App app{"A worker that follows a script."};
   app.allow_extras();
@@ -36,8 +37,10 @@ int main(int argc, char** argv) {
   app.add_flag("--exact,!--no-exact", worker.exact);
   app.add_option("--model", worker.model_path);
   app.add_option("--log-level", log_level);
+  app.add_flag("--plan", plan);
   CLI11_PARSE(app, argc, argv);
 
+  if (plan) return 1;  // A script needs nothing; the server then goes by its settings.
   if (engine.context_tokens == 0) engine.context_tokens = 4096;
   engine.step_time = std::chrono::microseconds(step_us);
   if (!log_start("fake-worker", log_level)) return 2;

@@ -1,0 +1,30 @@
+// From settings and a model to a Budget: asks the worker's program what its engine
+// would allocate (`pensieve-worker --plan`, some hundredths of a second), and adds up.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "budget/budget.h"
+
+namespace pensieve {
+
+// Runs the worker's program with --plan. Errors: what it said, or that it said nothing sensible.
+Result<ModelNeeds> ask_for_needs(const std::string& worker, const std::string& model, std::uint64_t slots, const std::string& gpu_layers);
+
+// "4G", "50%", or "" for the derived ceiling.
+Result<std::uint64_t> ceiling_from(const std::string& memory);
+// "3000M,2000M,1000M,500M"; "": what suits the machine.
+struct LevelBytes {
+  std::uint64_t caution, warning, critical, emergency;
+};
+Result<LevelBytes> levels_from(const std::string& text);
+
+// A context that nobody asked for is at most this, however much memory --memory allows.
+inline constexpr std::uint64_t kContextWantedMax = 32768;
+
+std::string json_of(const Budget& budget);
+// The worker's program beside this one.
+std::string worker_beside(const std::string& own_path);
+
+}  // namespace pensieve

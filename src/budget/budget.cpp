@@ -1,0 +1,178 @@
+#include "budget/budget.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+namespace pensieve {
+namespace {
+
+constexpr std::uint64_t kMiB = 1u << 20;
+constexpr std::uint64_t kKvBytesAuto = std::uint64_t{1} << 30;
+constexpr std::uint64_t kContextMin = 512;
+constexpr std::uint64_t kContextAutoMax = 32768;  // As the worker by itself.
+constexpr std::uint64_t kContextGrain = 256;
+constexpr std::uint64_t kStepRows = 512;       // Of the engine (llama_engine.cpp).
+constexpr std::uint64_t kExportTokens = 256;   // A block of the KV store.
+constexpr std::uint64_t kServerBytes = 24 * kMiB;
+constexpr std::uint64_t kWorkerHeapBytes = 12 * kMiB;  // Graph descriptions, chat template, allocator slack.
+constexpr std::uint64_t kStackBytes = 8 * kMiB;        // Of a thread, as RLIMIT_DATA counts it.
+
+std::string size(std::uint64_t bytes) {
+  const auto number = static_cast<double>(bytes);
+  if (number >= 1e9) return fmt::format("{:.2f} GB", number / 1e9);
+  return number >= 1e6 ? fmt::format("{:.1f} MB", number / 1e6) : fmt::format("{:.1f} kB", number / 1e3);
+}
+
+std::uint64_t up(double bytes) { return bytes <= 0 ? 0 : static_cast<std::uint64_t>(std::ceil(bytes)); }
+
+// What the processor backend takes for itself in a step: attention weights or activations in the
+// type that the matrix kernels read (half precision at most).
+std::uint64_t work_bytes(const ModelNeeds& needs, std::uint64_t context, bool flash_attention) {
+  const std::uint64_t attention = flash_attention ? 0 : context * kStepRows * needs.heads * 2;
+  const std::uint64_t activations = kStepRows * needs.embedding * 4 * 2;  // Feed-forward widths are about four embeddings.
+  return std::max(attention, activations);
+}
+
+// The part of the ceiling that requests may reserve: three bodies of the largest size are being read
+// or worked on (a body is held as bytes, as values and as the line to the worker).
+std::uint64_t requests_bytes(const Wishes& wishes) { return 3 * wishes.body_bytes_max + 16 * kMiB; }
+
+struct Choice {
+  std::string kv_type;
+  std::uint64_t context = 0;
+  std::uint64_t slots = 0;
+};
+
+Budget sum(const ModelNeeds& needs, const Wishes& wishes, const Choice& choice) {
+  const bool q8 = choice.kv_type == "q8_0";
+  const KvNeeds& kv = q8 ? *needs.q8_0 : *needs.f16;
+  const auto tokens = static_cast<double>(choice.context);
+  const double share = static_cast<double>(choice.slots) / static_cast<double>(std::max<std::uint64_t>(1, needs.slots_asked));
+  const std::uint64_t kv_bytes = up((kv.kv_fixed + kv.kv_per_token * tokens) * share);
+  const double kv_token = kv.kv_per_token / static_cast<double>(std::max<std::uint64_t>(1, needs.slots_asked));
+  Budget budget;
+  budget.context_tokens = choice.context;
+  budget.slots = choice.slots;
+  budget.kv_type = choice.kv_type;
+  budget.ceiling_bytes = wishes.ceiling_bytes;
+  budget.requests_bytes = requests_bytes(wishes);
+  const auto add = [&](std::string name, std::uint64_t bytes, std::string note) { budget.lines.push_back({std::move(name), bytes, std::move(note)}); };
+  add("weights", needs.file_bytes, "mapped from the file");
+  add("KV cache", kv_bytes, fmt::format("{} slots of {} tokens, {}, {} a token", choice.slots, choice.context, choice.kv_type, size(up(kv_token))));
+  add("compute buffers", up(kv.compute_fixed + kv.compute_per_token * tokens), "the engine's own sum");
+  add("engine work area", work_bytes(needs, choice.context, q8), q8 ? "activations" : "attention weights of one step");
+  add("worker process", needs.process_bytes + kWorkerHeapBytes + choice.slots * needs.vocabulary * 16, "libraries, vocabulary, samplers");
+  add("KV export", up(kv_token * static_cast<double>(2 * kExportTokens)), fmt::format("two blocks of {} tokens on their way to the store", kExportTokens));
+  add("requests", budget.requests_bytes, "bodies, prompts, streams that wait for their readers");
+  add("server", kServerBytes, "");
+  for (const Budget::Line& line : budget.lines) budget.total_bytes += line.bytes;
+  const std::uint64_t not_the_workers = needs.file_bytes + kServerBytes + budget.requests_bytes / 2;
+  const std::uint64_t workers = std::max(budget.total_bytes, wishes.ceiling_bytes) - not_the_workers;
+  budget.data_bytes_max = workers + kStackBytes * (wishes.threads + 4);
+  return budget;
+}
+
+std::uint64_t wanted_context(const ModelNeeds& needs, const Wishes& wishes) {
+  if (wishes.context_tokens > 0) return wishes.context_tokens;
+  std::uint64_t wanted = wishes.context_wanted;
+  if (wanted == 0) {
+    const KvNeeds& kv = needs.f16 ? *needs.f16 : *needs.q8_0;
+    const double per_token = kv.kv_per_token / static_cast<double>(needs.slots_asked) * static_cast<double>(wishes.slots);
+    wanted = per_token <= 0 ? needs.context_trained : static_cast<std::uint64_t>(static_cast<double>(kKvBytesAuto) / per_token);
+    wanted = std::min(wanted, kContextAutoMax);
+  }
+  wanted = std::min(wanted, std::max(needs.context_trained, kContextMin));
+  return std::max(wanted / kContextGrain * kContextGrain, kContextMin);
+}
+
+std::vector<std::string> kv_types(const ModelNeeds& needs, const Wishes& wishes) {
+  std::vector<std::string> types;
+  if (needs.f16 && wishes.kv_type != "q8_0") types.emplace_back("f16");
+  if (needs.q8_0 && wishes.kv_type != "f16") types.emplace_back("q8_0");
+  return types;
+}
+
+}  // namespace
+
+std::string Budget::table() const {
+  std::string text;
+  for (const Line& line : lines) text += fmt::format("  {:<17} {:>10}  {}\n", line.name, size(line.bytes), line.note);
+  text += fmt::format("  {:<17} {:>10}  of {} (--memory)\n", "sum", size(total_bytes), size(ceiling_bytes));
+  return text;
+}
+
+Result<ModelNeeds> parse_needs(std::string_view text, std::uint64_t file_bytes, std::uint64_t slots_asked) {
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  const Error wrong{ErrorCode::corrupt, "the worker's plan is not what was expected"};
+  if (!json.is_object() || !json.contains("variants") || !json["variants"].is_array()) return wrong;
+  const auto number = [](const nlohmann::json& object, const char* key) -> std::uint64_t {
+    const auto found = object.find(key);
+    return found != object.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
+  };
+  ModelNeeds needs;
+  needs.file_bytes = file_bytes;
+  needs.slots_asked = std::max<std::uint64_t>(1, slots_asked);
+  needs.process_bytes = number(json, "process_bytes");
+  needs.context_trained = number(json, "context_trained");
+  needs.heads = number(json, "heads");
+  needs.embedding = number(json, "embedding");
+  needs.vocabulary = number(json, "vocabulary");
+  for (const char* type : {"f16", "q8_0"}) {
+    std::vector<std::array<double, 3>> points;  // Context, KV, compute.
+    for (const auto& variant : json["variants"]) {
+      if (!variant.is_object() || variant.value("kv_type", "") != type) continue;
+      points.push_back({static_cast<double>(number(variant, "context_tokens")), static_cast<double>(number(variant, "kv_bytes")),
+                        static_cast<double>(number(variant, "compute_bytes"))});
+    }
+    if (points.size() < 2 || points[0][0] == points[1][0]) continue;
+    const double run = points[1][0] - points[0][0];
+    KvNeeds kv;
+    kv.kv_per_token = std::max(0.0, (points[1][1] - points[0][1]) / run);
+    kv.kv_fixed = std::max(0.0, points[0][1] - kv.kv_per_token * points[0][0]);
+    kv.compute_per_token = std::max(0.0, (points[1][2] - points[0][2]) / run);
+    kv.compute_fixed = std::max(0.0, points[0][2] - kv.compute_per_token * points[0][0]);
+    (type == std::string_view("f16") ? needs.f16 : needs.q8_0) = kv;
+  }
+  if (!needs.f16 && !needs.q8_0) return wrong;
+  return needs;
+}
+
+Result<Budget> make_budget(const ModelNeeds& needs, const Wishes& wishes) {
+  const std::vector<std::string> types = kv_types(needs, wishes);
+  if (types.empty()) return Error{ErrorCode::invalid_argument, fmt::format("--kv-type {}: this model cannot have it", wishes.kv_type)};
+  const std::uint64_t wanted = wanted_context(needs, wishes);
+  // In this order: the wish in f16, in q8_0, then ever shorter contexts, then fewer slots.
+  const std::uint64_t slots_least = wishes.slots_fixed ? wishes.slots : 1;
+  for (std::uint64_t slots = wishes.slots; slots >= slots_least; --slots) {
+    for (const std::string& type : types) {
+      Budget budget = sum(needs, wishes, {type, wanted, slots});
+      if (budget.total_bytes <= wishes.ceiling_bytes) return budget;
+    }
+    if (wishes.context_tokens > 0) continue;
+    // Shorter, of the smallest type, by halving the interval: the sum grows with the context.
+    std::uint64_t low = kContextMin / kContextGrain, high = wanted / kContextGrain;
+    if (sum(needs, wishes, {types.back(), low * kContextGrain, slots}).total_bytes > wishes.ceiling_bytes) continue;
+    while (high - low > 1) {
+      const std::uint64_t middle = (low + high) / 2;
+      (sum(needs, wishes, {types.back(), middle * kContextGrain, slots}).total_bytes <= wishes.ceiling_bytes ? low : high) = middle;
+    }
+    return sum(needs, wishes, {types.back(), low * kContextGrain, slots});
+  }
+  const std::uint64_t context_least = wishes.context_tokens > 0 ? wishes.context_tokens : kContextMin;
+  const Budget least = sum(needs, wishes, {types.back(), context_least, slots_least});
+  const std::uint64_t enough = (least.total_bytes + kMiB - 1) / kMiB;
+  return Error{ErrorCode::invalid_argument,
+               fmt::format("the model does not fit under the ceiling; the least that it needs:\n{}--memory {}M would do{}", least.table(), enough,
+                           wishes.context_tokens > 0 ? ", or a smaller --context" : wishes.slots_fixed && wishes.slots > 1 ? ", or fewer --slots" : "")};
+}
+
+std::uint64_t default_ceiling(std::uint64_t available_bytes, std::uint64_t machine_bytes) {
+  const std::uint64_t margin = std::min<std::uint64_t>(1'000'000'000, machine_bytes / 8);
+  return available_bytes > margin ? available_bytes - margin : 0;
+}
+
+}  // namespace pensieve

@@ -1,0 +1,23 @@
+#include "budget/ledger.h"
+
+#include <fmt/format.h>
+
+namespace pensieve {
+
+Result<Ledger::Reservation> Ledger::reserve(std::uint64_t bytes) {
+  if (bytes > requests_max_ - reserved_) {
+    return Error{ErrorCode::overloaded, fmt::format("no memory for this request now: it needs {} bytes, {} of {} are taken (--memory)", bytes, reserved_, requests_max_)};
+  }
+  reserved_ += bytes;
+  return Reservation(this, bytes);
+}
+
+Result<void> Ledger::Reservation::add(std::uint64_t bytes) {
+  auto more = ledger_->reserve(bytes);
+  if (!more) return std::move(more).error();
+  more->ledger_ = nullptr;  // Ours now.
+  bytes_ += bytes;
+  return {};
+}
+
+}  // namespace pensieve

@@ -1,0 +1,25 @@
+// What a process may take, and who goes first when the machine has nothing left.
+//
+//   Threads  any; the limits are the whole process's.
+//   Errors   the system's own words.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+
+namespace pensieve {
+
+// Private writable memory of this process (heap, buffers, thread stacks; not mapped
+// weights): an allocation beyond fails. Linux: RLIMIT_DATA; macOS does not enforce it.
+Result<void> cap_own_data(std::uint64_t bytes);
+
+// This process is the one to kill when the machine runs out of memory. Linux: oom_score_adj.
+void make_first_victim();
+
+// The control group that may hold a capped child, where the system has delegated one
+// (cgroup v2, memory controller, writable): its folder. Empty: none, with `why`.
+std::string delegated_cgroup(std::string* why);
+
+}  // namespace pensieve
