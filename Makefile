@@ -10,6 +10,7 @@ help:
 	@echo "make e2e          Claude Code itself, pinned and newest, against the server (downloads some 750 MB from npm)"
 	@echo "make build        build only (build/release/bin/)"
 	@echo "make asan, tsan   the tests under AddressSanitizer+UBSan, ThreadSanitizer"
+	@echo "make fuzz         every fuzzer for FUZZ_SECONDS (30) each; make test only replays their corpus"
 	@echo "make conformance  the official Python SDKs against the server, our import against MLX itself (needs PyPI)"
 	@echo "make tidy         clang-tidy; make format: clang-format"
 	@echo "make clean        remove build outputs, keep the engine"
@@ -37,6 +38,13 @@ e2e:
 asan tsan:
 	@$(MAKE) --no-print-directory build PRESET=$@
 	@cd build/$@ && ctest --output-on-failure
+
+fuzz:
+	@scripts/install-packages build fuzz
+	@scripts/engine-runtime
+	@cmake --preset fuzz >build/fuzz.configure.log 2>&1 || { cat build/fuzz.configure.log; exit 1; }
+	@cmake --build --preset fuzz --target fuzz_all
+	@scripts/fuzz build/fuzz
 
 bench: build
 	@scripts/install-packages bench

@@ -116,9 +116,12 @@ class MarkedParser final : public AnswerParser {
     const bool may_think = !marks_.open.empty() && !out_.said() && !called_ && !thought_;
     const bool may_call = !tools_.empty();
     out_.hold_space(may_call || may_think);
-    if (called_ && !out_.said() && !syntax_.bare_openers().empty()) {  // `;` parts calls that have no marks.
+    if (parted_ && !out_.said()) {  // One `;` parts calls that have no marks.
       const std::size_t first = skip_space(held_, 0);
-      if (first < held_.size() && held_[first] == ';') held_.erase(0, first + 1);
+      if (first < held_.size() && held_[first] == ';') {
+        held_.erase(0, first + 1);
+        parted_ = false;
+      }
     }
     if (may_call && !out_.said() && !syntax_.bare_openers().empty()) {
       const std::size_t first = skip_space(held_, 0);
@@ -211,6 +214,7 @@ class MarkedParser final : public AnswerParser {
     out_.mark();
     put_calls(std::move(scan.calls), parts);
     called_ = true;
+    parted_ = !syntax_.bare_openers().empty();
     held_.erase(0, scan.bytes);
     return true;
   }
@@ -226,6 +230,7 @@ class MarkedParser final : public AnswerParser {
   bool refused_ = false;  // A bare opener stood there and was no call.
   bool scanned_ = false;
   bool called_ = false;
+  bool parted_ = false;  // A call was the last thing, and a `;` may follow it.
   bool thought_ = false;
   bool ended_ = false;
   bool by_model_ = false;

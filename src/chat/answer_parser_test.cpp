@@ -118,6 +118,13 @@ TEST(AnswerParser, EveryFamilyHoweverItIsCut) {
   }
 }
 
+// What the fuzzer found (tests/fuzz/answers.cpp).
+TEST(AnswerParser, OneSemicolonPartsCallsAndTheNextIsText) {
+  const std::string call = "{\"name\": \"now\", \"parameters\": {}}";
+  EXPECT_EQ(parse_all_ways(llama_syntax(), call + "; ;x"), "|C:now{}|T:;x");
+  EXPECT_EQ(parse_all_ways(llama_syntax(), call + "; " + call + ";" + call), "|C:now{}|C:now{}|C:now{}");
+}
+
 // A call that is not whole, or is none, is text, markers and all; nothing is lost.
 TEST(AnswerParser, AMalformedCallIsText) {
   const std::pair<const char*, std::string> cases[] = {
