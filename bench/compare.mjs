@@ -1,14 +1,11 @@
 // Runs the same load against Pensieve and llama-server, interleaved A B A B, and
 // prints medians with their spread as a table and JSON. Both are asked through
 // their /v1/messages by the same client, with the same total context.
-import { execFileSync, spawn } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { engineTool, median, pssBytes, start } from "./servers.mjs";
 
-const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const { values: options } = parseArgs({
   options: {
     model: { type: "string" },
@@ -22,90 +19,6 @@ const { values: options } = parseArgs({
 const tokens = Number(options.tokens);
 const streamCounts = options.streams.split(",").map(Number);
 const slots = 4;
-
-// ---- the two servers ----
-
-const freePort = () =>
-  new Promise((resolve) => {
-    const probe = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = probe.address();
-      probe.close(() => resolve(port));
-    });
-  });
-
-// The private engine runtime brings its own loader; a packaged one is on the PATH.
-function engineTool(name) {
-  const engine = join(root, "build/engine/root/usr");
-  const lib = join(engine, "lib/x86_64-linux-gnu");
-  if (!existsSync(join(engine, "bin", name))) return { command: name, args: [], env: {} };
-  const plugins = join(lib, "ggml/backends0");
-  return {
-    command: join(lib, "ld-linux-x86-64.so.2"),
-    args: ["--library-path", `${lib}:${join(lib, "llama")}`, join(engine, "bin", name)],
-    // Started through a loader, it looks for its plug-ins in the wrong place; name the one for this processor.
-    env: { GGML_BACKEND_PATH: join(plugins, bestPlugin(plugins)) },
-  };
-}
-
-function bestPlugin(folder) {
-  const flags = /^flags\s*: (.*)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1].split(" ") ?? [];
-  const has = (...names) => names.every((name) => flags.includes(name));
-  const order = [
-    ["zen4", has("avx512_bf16", "avx512_vnni", "avx512vbmi")],
-    ["icelake", has("avx512_vnni", "avx512vbmi")],
-    ["skylakex", has("avx512f", "avx512bw", "avx512vl")],
-    ["haswell", has("avx2", "fma", "f16c")],
-    ["x64", true],
-  ];
-  const files = readdirSync(folder);
-  return order.filter(([, fits]) => fits).map(([name]) => `libggml-cpu-${name}.so`).find((file) => files.includes(file));
-}
-
-async function start(name) {
-  const port = await freePort();
-  const tool = engineTool("llama-server");
-  const child = name === "pensieve"
-    ? spawn(join(root, "build/release/bin/pensieve"), ["serve", "--model", options.model, "--port", String(port), "--slots", String(slots),
-        "--context", String(Number(options.context) / slots), "--log-level", "error"], { stdio: "ignore" })
-    : spawn(tool.command, [...tool.args, "-m", options.model, "--host", "127.0.0.1", "--port", String(port), "-c", options.context, "--parallel", String(slots)],
-        { stdio: "ignore", env: { ...process.env, ...tool.env } });
-  const server = { name, child, url: `http://127.0.0.1:${port}`, ended: false };
-  child.on("exit", () => (server.ended = true));
-  for (;;) {
-    if (server.ended) throw new Error(`${name} ended before it was ready`);
-    const reply = await fetch(`${server.url}/health`).catch(() => undefined);
-    await reply?.body?.cancel();
-    if (reply?.status === 200) return server;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-}
-
-// ---- memory of a whole process tree ----
-
-function tree(pid) {
-  const children = existsSync(`/proc/${pid}/task`)
-    ? readdirSync(`/proc/${pid}/task`).flatMap((task) => {
-        try {
-          return readFileSync(`/proc/${pid}/task/${task}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number);
-        } catch {
-          return [];
-        }
-      })
-    : [];
-  return [pid, ...children.flatMap(tree)];
-}
-
-function pssBytes(pid) {
-  let kib = 0;
-  for (const process of tree(pid)) {
-    try {
-      kib += Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${process}/smaps_rollup`, "utf8"))[1]);
-    } catch {
-      // It ended meanwhile.
-    }
-  }
-  return kib * 1024;
-}
 
 // ---- one stream ----
 
@@ -151,13 +64,14 @@ async function load(server, streams, round) {
 
 // ---- figures ----
 
-const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
 const spread = (list) => `${Math.min(...list).toFixed(1)}-${Math.max(...list).toFixed(1)}`;
 const mb = (bytes) => Math.round(bytes / 1e6);
 
 const report = { model: options.model, tokens, rounds: Number(options.rounds), context: Number(options.context), slots, rows: [] };
 const servers = [];
-for (const name of ["pensieve", "llama-server"]) servers.push(await start(name));
+const ours = ["--slots", String(slots), "--context", String(Number(options.context) / slots), "--store", "off"];
+servers.push(await start("pensieve", options.model, ours));
+servers.push(await start("llama-server", options.model, ["-c", options.context, "--parallel", String(slots)]));
 try {
   for (const server of servers) await load(server, 1, 90); // Warm-up: pages in, threads up.
   report.idle_pss_bytes = Object.fromEntries(servers.map((s) => [s.name, pssBytes(s.child.pid)]));
@@ -187,7 +101,7 @@ try {
 }
 
 // The bare engine, alone on the machine: one stream's limit.
-const bench = engineTool("llama-bench");
+const bench = engineTool("llama-bench", options.model);
 try {
   const text = execFileSync(bench.command, [...bench.args, "-m", options.model, "-p", "0", "-n", String(tokens), "-r", "3", "-o", "json"],
     { env: { ...process.env, ...bench.env }, stdio: ["ignore", "pipe", "ignore"] }).toString();

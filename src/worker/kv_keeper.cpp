@@ -82,14 +82,14 @@ std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt) {
 
   // The conversation that lies there goes on in its own slot; another one that only
   // begins alike takes the slot that was idle longest, and a copy.
-  const bool goes_on = source && is_free(*source) && (best * 4 >= held(*source) * 3 || *source == *oldest || !movable);
-  const SequenceId target = goes_on && best >= stored ? *source : *oldest;
+  const bool goes_on = source && best >= stored && is_free(*source) && (best * 4 >= held(*source) * 3 || *source == *oldest || !movable);
+  const SequenceId target = goes_on ? *source : *oldest;
   Slot& slot = at(target);
   finish_storing(target);
   slot.busy = true;
   slot.last_used = ++uses_;
   slot.keep_for = {};
-  if (goes_on && target == *source) {
+  if (goes_on) {
     cut(target, best);
     tokens_from_slots_ += static_cast<std::uint64_t>(best);
     slot.blocks_wanted = slot.blocks_looked_at = std::min(slot.blocks_looked_at, best / kBlockTokens);
@@ -311,9 +311,7 @@ BlockHead KvKeeper::head_of(const BlockKey& key, const BlockKey& parent, std::sp
   return head;
 }
 
-void KvKeeper::flush(TimePoint deadline) {
-  if (store_) store_->flush(deadline);
-}
+bool KvKeeper::flush(TimePoint deadline) { return !store_ || store_->flush(deadline); }
 
 wire::KvFacts KvKeeper::facts() const {
   wire::KvFacts facts;

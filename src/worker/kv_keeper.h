@@ -65,7 +65,7 @@ class KvKeeper {
 
   void note_prefill_rate(double tokens_per_second) { prefill_rate_ = tokens_per_second; }
   bool store_is_behind() const { return store_ && store_->backlog_full(); }
-  void flush(TimePoint deadline);  // What was begun is on disk, or the deadline passed.
+  bool flush(TimePoint deadline);  // What was begun is on disk. False: the deadline passed.
   wire::KvFacts facts() const;
 
  private:

@@ -1,0 +1,163 @@
+#include "worker/kv_keeper.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <numeric>
+
+#include "engine/fake_engine.h"
+
+namespace pensieve {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+std::vector<TokenId> prompt(int first, int count) {
+  std::vector<TokenId> tokens(static_cast<std::size_t>(count));
+  for (int i = 0; i < count; ++i) tokens[static_cast<std::size_t>(i)] = (first * 31 + i * 7) % 250;
+  return tokens;
+}
+
+class KvKeeperTest : public ::testing::Test {
+ protected:
+  KvKeeperTest() {
+    std::string name = (fs::temp_directory_path() / "pensieve-keeper-XXXXXX").string();
+    folder_ = ::mkdtemp(name.data());
+    restart();
+  }
+  ~KvKeeperTest() override {
+    keeper_.reset();
+    fs::remove_all(folder_);
+  }
+
+  // A new process: nothing is left but the store.
+  void restart(bool exact = true) {
+    keeper_.reset();
+    engine_ = std::make_unique<FakeEngine>(FakeEngineOptions{2, 4096, 0us});
+    StoreOptions options{folder_};
+    options.free_min = 0;
+    keeper_ = std::make_unique<KvKeeper>(*engine_, *BlockStore::open(real_files(), options, fingerprint_of("fake"), "{}"), exact);
+  }
+
+  struct Ran {
+    SequenceId slot{};
+    int cached = 0;
+  };
+
+  // Takes a slot, fills it, runs the rest of the prompt and `answer` tokens one by one. The
+  // engine CHECKs that what it was given back is what it once computed.
+  Ran run(const std::vector<TokenId>& tokens, int answer = 3, bool release = true) {
+    const SequenceId slot = *keeper_->take_slot(tokens);
+    while (keeper_->restoring(slot)) keeper_->restore_some(slot);
+    const int cached = keeper_->held(slot);
+    step(slot, std::span(tokens).subspan(static_cast<std::size_t>(cached)), true);
+    keeper_->prompt_read(slot, 0s);
+    for (int i = 0; i < answer; ++i) step(slot, std::array{TokenId{100 + i}}, false);
+    if (release) keeper_->release(slot);
+    return {slot, cached};
+  }
+
+  void step(SequenceId slot, std::span<const TokenId> tokens, bool prefill) {
+    std::vector<Row> rows;
+    for (const TokenId token : tokens) rows.push_back({slot, keeper_->held(slot) + static_cast<int>(rows.size()), token, false});
+    rows.back().wants_logits = true;
+    ASSERT_TRUE(engine_->step(rows));
+    keeper_->ran(slot, tokens, prefill);
+  }
+
+  void store_all() {
+    while (keeper_->has_work()) keeper_->work(50ms);
+    ASSERT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
+  }
+
+  std::string folder_;
+  std::unique_ptr<FakeEngine> engine_;
+  std::unique_ptr<KvKeeper> keeper_;
+};
+
+TEST_F(KvKeeperTest, AConversationGoesOnInItsSlot) {
+  const auto first = run(prompt(1, 100));
+  EXPECT_EQ(first.cached, 0);
+  auto longer = prompt(1, 100);
+  longer.insert(longer.end(), 50, 9);
+  const auto second = run(longer);
+  EXPECT_EQ(second.slot, first.slot);
+  EXPECT_EQ(second.cached, 100) << "the answer's tokens were not prefilled";
+  EXPECT_EQ(run(prompt(1, 100)).cached, 92) << "eight rows are left to run";
+}
+
+TEST_F(KvKeeperTest, TheStoreBeatsAFewMarksInASlot) {
+  const auto wanted = prompt(1, 1000);
+  run(wanted);
+  store_all();
+  auto alike = prompt(2, 300);
+  std::copy_n(wanted.begin(), 4, alike.begin());
+  run(alike);
+  alike[10] = 5;
+  run(alike);
+  EXPECT_EQ(run(wanted).cached, 768) << "whole blocks";
+}
+
+TEST_F(KvKeeperTest, WhatLiesInABusySlotIsCopied) {
+  const auto running = run(prompt(1, 400), 3, false);
+  const auto second = run(prompt(1, 400));
+  EXPECT_NE(second.slot, running.slot);
+  EXPECT_EQ(second.cached, 392);
+}
+
+TEST_F(KvKeeperTest, ASlotThatIsCopiedFromIsNotTakenMeanwhile) {
+  const auto first = run(prompt(1, 600), 3, false);
+  const auto tokens = prompt(1, 600);
+  const SequenceId second = *keeper_->take_slot(tokens);
+  ASSERT_TRUE(keeper_->restoring(second));
+  keeper_->release(first.slot);
+  EXPECT_FALSE(keeper_->any_free());
+  EXPECT_FALSE(keeper_->take_slot(prompt(3, 50)));
+  while (keeper_->restoring(second)) keeper_->restore_some(second);
+  EXPECT_TRUE(keeper_->any_free());
+}
+
+TEST_F(KvKeeperTest, ANewProcessFindsWhatWasStored) {
+  run(prompt(1, 600));
+  store_all();
+  restart();
+  EXPECT_EQ(run(prompt(1, 600)).cached, 512);
+  EXPECT_EQ(run(prompt(1, 512)).cached, 504) << "the end of a block is left out where it must be run";
+}
+
+TEST_F(KvKeeperTest, AnswersAreReadAgainAndThenReused) {
+  const auto tokens = prompt(1, 300);
+  const auto first = run(tokens, 60);
+  const auto unread = keeper_->unread();
+  ASSERT_TRUE(unread);
+  EXPECT_EQ(unread->slot, first.slot);
+  EXPECT_EQ(unread->begin, 300);
+  step(unread->slot, unread->tokens, true);
+  keeper_->reread_done(unread->slot);
+  EXPECT_FALSE(keeper_->has_unread());
+  auto longer = tokens;
+  for (int i = 0; i < 60; ++i) longer.push_back(100 + i);
+  longer.insert(longer.end(), 20, 7);
+  EXPECT_EQ(run(longer).cached, 360);
+}
+
+TEST_F(KvKeeperTest, WithoutExactModeAnswersAreReusedAsTheyAre) {
+  restart(false);
+  run(prompt(1, 300), 5);
+  auto longer = prompt(1, 300);
+  for (int i = 0; i < 5; ++i) longer.push_back(100 + i);
+  longer.push_back(7);
+  EXPECT_EQ(run(longer).cached, 305);
+  EXPECT_FALSE(keeper_->has_unread());
+}
+
+TEST_F(KvKeeperTest, ASpoiledSlotIsNeverReused) {
+  const auto first = run(prompt(1, 100), 3, false);
+  keeper_->spoiled(first.slot);
+  keeper_->release(first.slot);
+  EXPECT_EQ(run(prompt(1, 100)).cached, 0);
+}
+
+}  // namespace
+}  // namespace pensieve
