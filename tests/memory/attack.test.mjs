@@ -1,0 +1,115 @@
+// The ceiling under attack, and flatness: real worker, real model. PENSIEVE_ATTACK_SECONDS, _CLIENTS and PENSIEVE_FLAT_REQUESTS make them longer.
+import assert from "node:assert/strict";
+import { request as httpRequest } from "node:http";
+import { test } from "node:test";
+import { ask, Server } from "../e2e/server.mjs";
+import { mb, pssOf, Sampler } from "./tree.mjs";
+
+const seconds = Number(process.env.PENSIEVE_ATTACK_SECONDS ?? 20);
+const clients = Number(process.env.PENSIEVE_ATTACK_CLIENTS ?? 100);
+const flat = Number(process.env.PENSIEVE_FLAT_REQUESTS ?? 300);
+
+// One request by hand: how it ended, as one word, whatever the server does.
+function shoot(url, body, { leaveAfter, slow } = {}) {
+  return new Promise((resolve) => {
+    let left = false;
+    const bytes = Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body));
+    const request = httpRequest(`${url}/v1/messages`, { method: "POST", agent: false, headers: { "content-type": "application/json", "content-length": bytes.length } }, (reply) => {
+      let text = "";
+      reply.setEncoding("utf8");
+      reply.on("data", (part) => {
+        if (text.length < 100_000) text = (text + part).slice(-20_000);
+        if (slow) { reply.pause(); setTimeout(() => reply.resume(), 100); }
+      });
+      reply.on("close", () => {
+        const wait = Number(reply.headers["retry-after"]);
+        if (left) resolve("cancelled");
+        else if (reply.statusCode === 529) resolve(wait >= 1 && wait <= 60 ? "529" : `529 with retry-after ${reply.headers["retry-after"]}`);
+        else if (reply.statusCode === 413) resolve("413");
+        else if (reply.statusCode === 400) resolve(/prompt is too long: \d+ tokens > \d+ maximum/.test(text) ? "too long" : `400 ${text.slice(0, 200)}`);
+        else if (reply.statusCode === 200) resolve(/message_stop|"stop_reason":"/.test(text) ? "complete" : `200, then ${text.slice(-200)}`);
+        else resolve(`${reply.statusCode} ${text.slice(0, 200)}`);
+      });
+    });
+    request.on("error", (error) => resolve(left ? "cancelled" : `socket: ${error.code}`));
+    request.end(bytes);
+    if (leaveAfter !== undefined) setTimeout(() => { left = true; request.destroy(); }, leaveAfter);
+  });
+}
+
+const huge = Buffer.alloc(9 << 20, 97);
+const words = (n) => "word ".repeat(n);
+const shots = [
+  (url) => shoot(url, ask(words(20), { max_tokens: 20 })),
+  (url) => shoot(url, ask(words(200), { max_tokens: 40, stream: true })),
+  (url) => shoot(url, ask(words(800), { max_tokens: 100000, stream: true }), { leaveAfter: 1500 }),
+  (url) => shoot(url, ask(words(20000), { max_tokens: 20 })),
+  (url) => shoot(url, huge),
+  (url) => shoot(url, ask(words(10), { max_tokens: 60, stream: true }), { slow: true }),
+  (url) => shoot(url, ask(words(100), { max_tokens: 50, stream: true }), { leaveAfter: 20 }),
+];
+
+test("the ceiling holds under attack, and every request ends in a way that is named", { timeout: (seconds + 120) * 1000 }, async () => {
+  const server = await Server.start({ args: ["--memory", "300M", "--max-body", "8M", "--context", "2048", "--slots", "2", "--queue", "16"] });
+  const { plan, worker } = await server.health();
+  const sampler = new Sampler(server.child.pid, 25);
+  const ends = new Map();
+  const until = performance.now() + seconds * 1000;
+  await Promise.all(Array.from({ length: clients }, async (_, i) => {
+    for (let n = i; performance.now() < until; n += 1) {
+      const end = await shots[n % shots.length](server.url);
+      ends.set(end, (ends.get(end) ?? 0) + 1);
+      if (end === "529") await new Promise((resolve) => setTimeout(resolve, 200)); // Ruder than it is told to be.
+    }
+  }));
+  const { peak, samples } = sampler.stop();
+  console.log(`# ${clients} clients, ${seconds} s: ${[...ends].map(([end, n]) => `${n} ${end}`).join(", ")}`);
+  console.log(`# peak ${mb(peak)} of ${mb(plan.ceiling_bytes)} (planned ${mb(plan.total_bytes)}), ${samples} samples`);
+  const named = ["complete", "529", "too long", "413", "cancelled"];
+  assert.deepEqual([...ends.keys()].filter((end) => !named.includes(end)), []);
+  for (const end of named) assert.ok(ends.get(end) > 0, `some end as ${end}`);
+  assert.ok(peak <= plan.ceiling_bytes, `peak ${mb(peak)} above the ceiling ${mb(plan.ceiling_bytes)}`);
+  const after = await server.until((h) => h.slots.running === 0 && h.queue.waiting === 0);
+  assert.equal(after.worker.pid, worker.pid, "the same worker all along");
+  assert.equal(after.memory.reserved_bytes, 0, "every reservation was given back, once");
+  assert.equal((await server.post(ask("still there?"))).status, 200);
+  await server.stop();
+});
+
+// Least squares, with the 95 % interval of the slope.
+function regression(points) {
+  const n = points.length;
+  const mx = points.reduce((s, [x]) => s + x, 0) / n;
+  const mean = points.reduce((s, [, y]) => s + y, 0) / n;
+  const sxx = points.reduce((s, [x]) => s + (x - mx) ** 2, 0);
+  const slope = points.reduce((s, [x, y]) => s + (x - mx) * (y - mean), 0) / sxx;
+  const residual = points.reduce((s, [x, y]) => s + (y - mean - slope * (x - mx)) ** 2, 0) / (n - 2);
+  return { slope, half: 1.96 * Math.sqrt(residual / sxx), mean };
+}
+
+const kSlopeMax = 256;
+
+// Without the store: its index grows with what it holds, up to --store-size. PENSIEVE_FLAT_ARGS=" " measures with it.
+test("memory is flat over many requests", { timeout: 600_000 }, async () => {
+  const server = await Server.start({ args: ["--context", "1024", "--slots", "2", ...(process.env.PENSIEVE_FLAT_ARGS ?? "--store off").split(" ").filter(Boolean)] });
+  const { worker } = await server.health();
+  const pids = [server.child.pid, worker.pid];
+  const points = { server: [], worker: [] };
+  const post = async (i) => {
+    const reply = await server.post(ask(`${i} ${words(10 + (i % 40))}`, { max_tokens: 8, stream: i % 2 === 0 }));
+    assert.equal(reply.status, 200);
+    await reply.text();
+  };
+  const warm = Math.ceil(flat / 4);
+  for (let i = 0; i < warm + flat; i += 2) {
+    await Promise.all([post(i), post(i + 1)]);
+    if (i >= warm && i % 10 === 0) pids.forEach((pid, at) => points[at === 0 ? "server" : "worker"].push([i, pssOf(pid)]));
+  }
+  for (const [process, list] of Object.entries(points)) {
+    const { slope, half, mean } = regression(list);
+    console.log(`# ${process}, ${flat} requests after ${warm}: ${slope.toFixed(0)} bytes a request, 95 % interval ${(slope - half).toFixed(0)} to ${(slope + half).toFixed(0)}, mean ${mb(mean)}`);
+    assert.ok(slope - half < kSlopeMax, `the ${process} grows by ${slope.toFixed(0)} ± ${half.toFixed(0)} bytes a request`);
+  }
+  assert.equal((await server.health()).worker.restarts, 0);
+  await server.stop();
+});
