@@ -97,6 +97,16 @@ asio::awaitable<void> announce(Supervisor& supervisor) {
             << std::flush;
 }
 
+// SIGHUP: another worker, of the program and the model file as they are now; streams go on in it.
+asio::awaitable<void> reload_on_signal(asio::io_context& io, Supervisor& supervisor) {
+  asio::signal_set signals(io, SIGHUP);
+  while (true) {
+    co_await signals.async_wait(asio::use_awaitable);
+    log::info("SIGHUP: replacing the worker");
+    supervisor.reload();
+  }
+}
+
 // Refuse, drain, end the worker, leave. A second signal leaves at once.
 asio::awaitable<void> end_on_signal(asio::io_context& io, http::Server& server, Supervisor& supervisor, std::chrono::seconds grace) {
   asio::signal_set signals(io, SIGINT, SIGTERM);
@@ -303,6 +313,7 @@ int serve(const Settings& settings, const std::string& own_path) {
   supervisor.start();
   asio::co_spawn(io, end_on_signal(io, server, supervisor, std::chrono::seconds(settings.integer("grace"))), asio::detached);
   asio::co_spawn(io, announce(supervisor), asio::detached);
+  asio::co_spawn(io, reload_on_signal(io, supervisor), asio::detached);
   asio::co_spawn(io, batches.work(), asio::detached);
   asio::co_spawn(io, keep_house(io, house), asio::detached);
   std::cout << fmt::format("listening on http://{}:{}\n", host.find(':') == std::string::npos ? host : "[" + host + "]", server.port()) << std::flush;

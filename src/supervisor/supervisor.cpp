@@ -62,6 +62,7 @@ const char* name_of(WorkerState state) {
     case WorkerState::backoff: return "backoff";
     case WorkerState::asleep: return "asleep";
     case WorkerState::parked: return "parked";
+    case WorkerState::reloading: return "reloading";
     case WorkerState::failed: return "failed";
     case WorkerState::stopped: return "stopped";
   }
@@ -84,7 +85,7 @@ struct Supervisor::Link {
   Watchdog watchdog;
   bool health_asked = false;  // And not answered yet.
   bool stalled = false;
-  std::optional<WorkerState> dismissed;  // Ended by us: asleep or parked.
+  std::optional<WorkerState> dismissed;  // Ended by us: asleep, parked or reloading.
   bool garbage = false;  // It said something that is no report.
   bool ended = false;
   std::optional<Error> fatal;  // Its last word.
@@ -118,7 +119,7 @@ awaitable<void> Supervisor::run() {
     link_.reset();
     status_.pid = -1;
     if (stopping_) break;
-    if (end.cause == "asleep" || end.cause == "parked") {  // No death: what is open waits for the next one.
+    if (end.cause == "asleep" || end.cause == "parked" || end.cause == "reloading") {  // No death: what is open waits for the next one.
       ++status_.restarts;
       metrics_.worker_restarts(end.cause).Increment();
       continue;
@@ -145,6 +146,12 @@ awaitable<void> Supervisor::until_wanted() {
 
 void Supervisor::sleep() { end_worker(WorkerState::asleep, "asleep after --idle-timeout; the next request wakes it"); }
 void Supervisor::park(std::string why) { end_worker(WorkerState::parked, std::move(why)); }
+
+void Supervisor::reload() {
+  if (stopping_ || status_.state == WorkerState::failed || !link_ || link_->dismissed) return;
+  end_worker(WorkerState::reloading, "the model process is being replaced, as was asked");
+  wanted_ = true;
+}
 
 void Supervisor::end_worker(WorkerState state, std::string why) {
   if (stopping_ || status_.state == WorkerState::failed) return;

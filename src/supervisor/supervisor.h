@@ -42,7 +42,7 @@ struct SupervisorOptions {
   RestartOptions restarts;
 };
 
-enum class WorkerState { starting, loading, ready, backoff, asleep, parked, failed, stopped };
+enum class WorkerState { starting, loading, ready, backoff, asleep, parked, reloading, failed, stopped };
 const char* name_of(WorkerState state);
 
 struct WorkerStatus {
@@ -71,6 +71,8 @@ class Supervisor {
   bool degraded() const { return policy_.degraded(SteadyClock::now()); }  // It died often of late.
   RequestId new_id() { return RequestId{++last_id_}; }
 
+  // Replaces the worker: the same program and flags, as they are on disk now. What is open goes on in the new one.
+  void reload();
   // Ends the worker and starts none: asleep until the next request, or parked until unpark().
   void sleep();
   void park(std::string why);
@@ -114,7 +116,7 @@ class Supervisor {
     bool paused = false;
   };
   struct End {  // Of a worker.
-    std::string cause;  // As in the metric: exit, signal, stall, garbage, fatal, asleep, parked.
+    std::string cause;  // As in the metric: exit, signal, stall, garbage, fatal, asleep, parked, reloading.
     std::string why;    // For a human.
     bool hopeless = false;      // Another would end in the same way.
     bool from_outside = false;  // A SIGKILL that was not ours.

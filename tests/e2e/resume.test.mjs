@@ -77,6 +77,18 @@ describe("kill it", () => {
     console.log(`# longest pause between two pieces of text: median ${pauses[pauses.length >> 1].toFixed(0)} ms, p99 ${pauses[Math.floor(pauses.length * 0.99)].toFixed(0)} ms; ${health.worker.requests_resumed} streams resumed over ${health.worker.restarts} deaths`);
   });
 
+  test("SIGHUP replaces the worker, and open streams go on in the new one", async () => {
+    const expected = await Promise.all(bodies.slice(0, 2).map((body) => stream(body)));
+    for (const wait of [10, 120, 300]) {
+      const { worker } = await server.until((h) => h.ready);
+      const running = bodies.slice(0, 2).map((body) => stream(body));
+      await pause(wait);
+      server.child.kill("SIGHUP");
+      (await Promise.all(running)).forEach((result, i) => assert.deepEqual(result, expected[i], `stream ${i}, after ${wait} ms`));
+      await server.until((h) => h.ready && h.worker.pid !== worker.pid);
+    }
+  });
+
   test("a client that leaves while its worker is down is not resumed", async () => {
     const controller = new AbortController();
     const reply = await fetch(`${server.url}/v1/messages`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ ...bodies[0], stream: true }), signal: controller.signal });
