@@ -114,7 +114,7 @@ class Engine {
 };
 
 // How keys and values are kept. q8_0 halves them; it needs flash attention, under which answers are not
-// repeatable in company (docs/decisions/0003).
+// repeatable in company (docs/decisions/0007).
 enum class KvType { f16, q8_0 };
 
 struct EngineOptions {
