@@ -166,7 +166,7 @@ void BlockStore::used(std::span<const BlockKey> chain, std::chrono::seconds pinn
   for (const auto& [path, at] : touched) (void)files_.set_modified(path, at);  // At worst it is evicted too early.
 }
 
-bool BlockStore::begin(BlockHead head) {
+bool BlockStore::begin(BlockHead head, std::chrono::seconds pinned_for) {
   const std::lock_guard lock(mutex_);
   if (!stats_.problem.empty() || stopping_ || entries_.contains(head.key) || underway_.contains(head.key)) return false;
   // A child without its parent could never be found.
@@ -179,7 +179,7 @@ bool BlockStore::begin(BlockHead head) {
   if (stats_.bytes_written_today + bytes > options_.writes_per_day_max || !make_room(bytes)) return false;
   stats_.bytes_written_today += bytes;
   underway_[head.key] = {head.parent, bytes};
-  jobs_.push_back({Job::Kind::begin, std::move(head), {}});
+  jobs_.push_back({Job::Kind::begin, std::move(head), {}, pinned_for});
   job_arrived_.notify_one();
   return true;
 }
@@ -188,13 +188,13 @@ void BlockStore::append(std::vector<std::byte> piece) {
   std::unique_lock lock(mutex_);
   job_done_.wait(lock, [this] { return backlog_bytes_ < kBacklogBytesMax || stopping_; });
   backlog_bytes_ += piece.size();
-  jobs_.push_back({Job::Kind::piece, {}, std::move(piece)});
+  jobs_.push_back({Job::Kind::piece, {}, std::move(piece), {}});
   job_arrived_.notify_one();
 }
 
 void BlockStore::drop() {
   const std::lock_guard lock(mutex_);
-  jobs_.push_back({Job::Kind::drop, {}, {}});
+  jobs_.push_back({Job::Kind::drop, {}, {}, {}});
   job_arrived_.notify_one();
 }
 
@@ -318,6 +318,7 @@ Result<void> BlockStore::carry_out(Job& job) {
   switch (job.kind) {
     case Job::Kind::begin: {
       writing_head_ = std::move(job.head);
+      writing_pinned_for_ = job.pinned_for;
       pieces_left_ = writing_head_.piece_bytes.size();
       writing_bytes_ = block_file_bytes(pieces_left_, content_bytes(writing_head_));
       writing_path_ = fmt::format("{}/{}/{}.{}.tmp", options_.folder, own_folder_, hex(writing_head_.key), ::getpid());
@@ -356,8 +357,10 @@ Result<void> BlockStore::carry_out(Job& job) {
 // killed in between finds its block again at once.
 Result<void> BlockStore::complete() {
   if (Result<void> finished = writer_->finish(); !finished) return finished;
-  const Entry entry{writing_head_.parent, own_folder_, writing_bytes_, now(), 0};
-  if (Result<void> renamed = files_.rename(writing_path_, path_of(writing_head_.key, entry)); !renamed) return renamed;
+  const Entry entry{writing_head_.parent, own_folder_, writing_bytes_, now() + writing_pinned_for_, 0};
+  const std::string path = path_of(writing_head_.key, entry);
+  if (Result<void> renamed = files_.rename(writing_path_, path); !renamed) return renamed;
+  if (writing_pinned_for_.count() > 0) (void)files_.set_modified(path, entry.used);  // So that the next process knows.
   {
     const std::lock_guard lock(mutex_);
     insert(writing_head_.key, entry);

@@ -73,7 +73,8 @@ class BlockStore {
 
   // Writing: begin(), then every piece in order. False: not now (it is there, the
   // day's budget is spent, no room, writing is off); then nothing may be appended.
-  bool begin(BlockHead head);
+  // `pinned_for`: it is not evicted before that has passed.
+  bool begin(BlockHead head, std::chrono::seconds pinned_for = {});
   void append(std::vector<std::byte> piece);
   void drop();          // The block begun will not be completed.
   bool backlog_full() const;
@@ -93,6 +94,7 @@ class BlockStore {
     enum class Kind { begin, piece, drop } kind = Kind::begin;
     BlockHead head;
     std::vector<std::byte> bytes;
+    std::chrono::seconds pinned_for{0};
   };
 
   BlockStore(Files& files, StoreOptions options, const BlockKey& fingerprint);
@@ -136,6 +138,7 @@ class BlockStore {
   std::string writing_path_;
   std::size_t pieces_left_ = 0;
   std::uint64_t writing_bytes_ = 0;
+  std::chrono::seconds writing_pinned_for_{0};
 
   std::jthread thread_;
 };

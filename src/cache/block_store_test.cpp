@@ -117,10 +117,10 @@ std::vector<std::byte> content(const BlockKey& key, std::size_t piece) {
 constexpr std::uint64_t kContentBytes = 3500;
 const std::uint64_t kFileBytes = block_file_bytes(2, kContentBytes);
 
-bool put(BlockStore& store, const std::vector<TokenId>& tokens, std::size_t block) {
+bool put(BlockStore& store, const std::vector<TokenId>& tokens, std::size_t block, std::chrono::seconds pinned_for = 0s) {
   const auto chain = chain_of(kPrint, tokens);
   const auto first = tokens.begin() + static_cast<std::ptrdiff_t>(block) * kBlockTokens;
-  if (!store.begin({chain[block], block == 0 ? kPrint : chain[block - 1], {first, first + kBlockTokens}, {3000, 500}})) return false;
+  if (!store.begin({chain[block], block == 0 ? kPrint : chain[block - 1], {first, first + kBlockTokens}, {3000, 500}}, pinned_for)) return false;
   for (std::size_t piece = 0; piece < 2; ++piece) store.append(content(chain[block], piece));
   return true;
 }
@@ -213,6 +213,18 @@ TEST(BlockStore, WhatIsPinnedStaysUntilItsTime) {
   store = opened(real_files(), {folder.path(), 4 * kFileBytes});
   put_all(*store, b);
   EXPECT_EQ(readable(*store, a), 2) << "also after a restart";
+}
+
+TEST(BlockStore, ABlockCanBePinnedAsItIsWritten) {
+  const Folder folder;
+  auto store = opened(real_files(), {folder.path(), 3 * kFileBytes});
+  put(*store, conversation(1, 1), 0, 1h);
+  for (int other = 2; other < 8; ++other) put_all(*store, conversation(other, 1));
+  EXPECT_EQ(readable(*store, conversation(1, 1)), 1);
+  store.reset();
+  store = opened(real_files(), {folder.path(), 3 * kFileBytes});
+  for (int other = 12; other < 16; ++other) put_all(*store, conversation(other, 1));
+  EXPECT_EQ(readable(*store, conversation(1, 1)), 1);
 }
 
 TEST(BlockStore, WritesNoMoreThanTheDaysBudgetAlsoAcrossRestarts) {

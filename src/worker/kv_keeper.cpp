@@ -273,13 +273,12 @@ bool KvKeeper::begin_export() {
       const auto block = static_cast<std::size_t>(slot.blocks_looked_at);
       const BlockKey parent = block == 0 ? store_->fingerprint() : chain[block - 1];
       const auto tokens = std::span(slot.tokens).subspan(block * kBlockTokens, kBlockTokens);
-      if (store_->begin(head_of(chain[block], parent, tokens))) {
+      if (store_->begin(head_of(chain[block], parent, tokens), slot.keep_for)) {
         export_ = Export{SequenceId{i}, slot.blocks_looked_at, 0};
         return true;
       }
       ++slot.blocks_looked_at;
     }
-    if (slot.keep_for.count() > 0) store_->used(chain, slot.keep_for);
   }
   return false;
 }
