@@ -70,7 +70,7 @@ std::string page(const Json& health) {
   std::string lines = fmt::format("status     {}{}\n", text_of(health, "status"), health.value("problem", Json()).is_string() ? ": " + text_of(health, "problem") : "");
   if (!model.empty()) lines += fmt::format("model      {}, {} slots of {} tokens, KV cache {}\n", text_of(model, "name"), text_of(slots, "total"), text_of(model, "context_tokens"), megabytes(model, "kv_bytes"));
   lines += fmt::format("requests   {} running, {} of {} waiting\n", text_of(slots, "running"), text_of(queue, "waiting"), text_of(queue, "max"));
-  lines += fmt::format("memory     {}, {} GB available, {}\n", text_of(memory, "status"), text_of(memory, "available_gb"),
+  lines += fmt::format("memory     {}, {} GB available, {}\n", text_of(memory, "status"), memory.contains("available_gb") && memory["available_gb"].is_number() ? fmt::format("{:.1f}", memory["available_gb"].get<double>()) : "?",
                        memory.value("accepting_requests", false) ? "accepting requests" : "accepting no requests");
   lines += fmt::format("  in use   {} ({} own, {} mapped files)\n", megabytes(memory, "tree_pss_bytes"), megabytes(memory, "anonymous_bytes"), megabytes(memory, "file_bytes"));
   lines += fmt::format("  plan     {} committed of {}\n", megabytes(memory, "committed_bytes"), megabytes(memory, "budget_bytes"));

@@ -178,6 +178,7 @@ bool BlockStore::begin(BlockHead head, std::chrono::seconds pinned_for) {
   }
   if (stats_.bytes_written_today + bytes > options_.writes_per_day_max || !make_room(bytes)) return false;
   stats_.bytes_written_today += bytes;
+  backlog_bytes_max_ = std::min(kBacklogBytesMax, content_bytes(head));
   underway_[head.key] = {head.parent, bytes};
   jobs_.push_back({Job::Kind::begin, std::move(head), {}, pinned_for});
   job_arrived_.notify_one();
@@ -186,7 +187,7 @@ bool BlockStore::begin(BlockHead head, std::chrono::seconds pinned_for) {
 
 void BlockStore::append(std::vector<std::byte> piece) {
   std::unique_lock lock(mutex_);
-  job_done_.wait(lock, [this] { return backlog_bytes_ < kBacklogBytesMax || stopping_; });
+  job_done_.wait(lock, [this] { return backlog_bytes_ < backlog_bytes_max_ || stopping_; });
   backlog_bytes_ += piece.size();
   jobs_.push_back({Job::Kind::piece, {}, std::move(piece), {}});
   job_arrived_.notify_one();
@@ -200,7 +201,7 @@ void BlockStore::drop() {
 
 bool BlockStore::backlog_full() const {
   const std::lock_guard lock(mutex_);
-  return backlog_bytes_ >= kBacklogBytesMax;
+  return backlog_bytes_ > 0 && backlog_bytes_ >= backlog_bytes_max_;
 }
 
 bool BlockStore::flush(TimePoint deadline) {

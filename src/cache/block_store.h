@@ -10,7 +10,7 @@
 //   Threads  the engine thread calls everything; the writer thread writes. Others
 //            may call stats().
 //   Blocks   longest_chain() and begin() never; open() of a block and its reads for
-//            the disk; append() while the writer is kBacklogBytesMax behind.
+//            the disk; append() while the writer is a block (at most 32 MB) behind.
 //   Errors   a block that cannot be read is a miss. A disk that is full, read-only
 //            or broken switches writing off until the store is opened again, says so in the
 //            log and in stats(); reading goes on.
@@ -127,6 +127,7 @@ class BlockStore {
   std::map<BlockKey, Underway> underway_;  // Being written, or waiting for it.
   std::deque<Job> jobs_;
   std::uint64_t backlog_bytes_ = 0;
+  std::uint64_t backlog_bytes_max_ = 0;  // A block, at most kBacklogBytesMax: with the piece being read, the two that the plan counts.
   bool writing_ = false;  // The writer thread is at work on a job.
   bool stopping_ = false;
   std::condition_variable job_arrived_;
