@@ -9,7 +9,7 @@ help:
 	@echo "make test         set up, build, run all tests"
 	@echo "make e2e          Claude Code itself, pinned and newest, against the server (downloads some 750 MB from npm)"
 	@echo "make build        build only (build/release/bin/)"
-	@echo "make asan, tsan   the tests under AddressSanitizer+UBSan, ThreadSanitizer"
+	@echo "make asan, tsan   what runs without the engine, under AddressSanitizer+UBSan, ThreadSanitizer"
 	@echo "make fuzz         every fuzzer for FUZZ_SECONDS (30) each; make test only replays their corpus"
 	@echo "make conformance  the official Python SDKs against the server, our import against MLX itself (needs PyPI)"
 	@echo "make tidy         clang-tidy; make format: clang-format"
@@ -36,8 +36,11 @@ e2e:
 	@PENSIEVE_BIN=$(CURDIR)/$(BUILD)/bin node --test tests/claude/claude.test.mjs
 
 asan tsan:
-	@$(MAKE) --no-print-directory build PRESET=$@
-	@cd build/$@ && ctest --output-on-failure
+	@scripts/install-packages build test
+	@scripts/engine-runtime
+	@cmake --preset $@ >build/$@.configure.log 2>&1 || { cat build/$@.configure.log; exit 1; }
+	@cmake --build --preset $@ --target test_programs
+	@scripts/test build/$@
 
 fuzz:
 	@scripts/install-packages build fuzz
