@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <numeric>
@@ -32,10 +33,10 @@ class Folder {
 // The real files, until the Nth call of any kind: that one and those after it fail.
 class FailingFiles final : public Files {
  public:
-  int calls = 0;
-  int fail_from = 1 << 30;
-  int fail_to = 1 << 30;
-  ErrorCode how = ErrorCode::overloaded;
+  std::atomic<int> calls = 0;  // The store calls from two threads.
+  std::atomic<int> fail_from = 1 << 30;
+  std::atomic<int> fail_to = 1 << 30;
+  std::atomic<ErrorCode> how = ErrorCode::overloaded;
 
   Result<void> may() {
     ++calls;
@@ -44,7 +45,7 @@ class FailingFiles final : public Files {
   }
   template <typename Call>
   auto through(const Call& call) -> decltype(call()) {
-    if (Result<void> allowed = may(); !allowed) return allowed.error();
+    if (Result<void> allowed = may(); !allowed) return std::move(allowed).error();
     return call();
   }
 
