@@ -11,6 +11,7 @@
 
 #include "api/anthropic/sealed_thinking.h"
 #include "api/anthropic/typed_tools.h"
+#include "api/request_json.h"
 #include "base/utf8.h"
 
 namespace pensieve::anthropic {
@@ -18,7 +19,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;  // Schemas and inputs keep the order of their keys.
 
-constexpr int kDepthMax = 64;
 constexpr std::size_t kStopSequencesMax = 64;
 constexpr std::string_view kBillingMark = "x-anthropic-billing-header:";
 
@@ -29,21 +29,6 @@ Error wrong(std::string_view field, std::string_view expected) {
 std::string shown(const Json& value) {
   std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
   return text.size() <= 40 ? text : utf8_sanitise(text.substr(0, 40)) + "...";
-}
-
-// The request as JSON, no deeper than kDepthMax, so that nothing later recurses without bound.
-Result<Json> parse_bounded(std::string_view body) {
-  bool too_deep = false;
-  const auto watch_depth = [&](int depth, Json::parse_event_t, Json&) {
-    too_deep = too_deep || depth > kDepthMax;
-    return !too_deep;
-  };
-  if (!utf8_valid(body)) return Error{ErrorCode::invalid_argument, "the request body is not valid UTF-8"};
-  Json json = Json::parse(body, watch_depth, false);
-  if (too_deep) return Error{ErrorCode::invalid_argument, fmt::format("the request body is nested more than {} levels deep", kDepthMax)};
-  if (json.is_discarded()) return Error{ErrorCode::invalid_argument, "the request body is not valid JSON"};
-  if (!json.is_object()) return Error{ErrorCode::invalid_argument, "the request body must be a JSON object"};
-  return json;
 }
 
 const Json* find(const Json& object, const char* field) {
@@ -481,7 +466,7 @@ Result<void> refuse_what_runs_elsewhere(const Json& body) {
 }  // namespace
 
 Result<MessagesRequest> parse_messages_request(std::string_view text, Endpoint endpoint, bool client_rules) {
-  const Result<Json> parsed = parse_bounded(text);
+  const Result<Json> parsed = parse_request_json(text);
   if (!parsed) return parsed.error();
   const Json& body = *parsed;
 

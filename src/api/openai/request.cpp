@@ -7,7 +7,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "base/utf8.h"
+#include "api/request_json.h"
 #include "chat/json_schema_grammar.h"
 
 namespace pensieve::openai {
@@ -15,26 +15,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;  // Schemas keep the order of their properties.
 
-constexpr int kDepthMax = 64;
 constexpr std::size_t kStopsMax = 64;
 constexpr const char* kNoParameters = R"({"type":"object","properties":{}})";
 constexpr const char* kAnyObject = R"({"type":"object"})";
 
 Error wrong(std::string_view field, std::string_view expected) { return {ErrorCode::invalid_argument, fmt::format("{}: {}", field, expected)}; }
-
-Result<Json> parse_bounded(std::string_view body) {
-  bool too_deep = false;
-  const auto watch_depth = [&](int depth, Json::parse_event_t, Json&) {
-    too_deep = too_deep || depth > kDepthMax;
-    return !too_deep;
-  };
-  if (!utf8_valid(body)) return Error{ErrorCode::invalid_argument, "the request body is not valid UTF-8"};
-  Json json = Json::parse(body, watch_depth, false);
-  if (too_deep) return Error{ErrorCode::invalid_argument, fmt::format("the request body is nested more than {} levels deep", kDepthMax)};
-  if (json.is_discarded()) return Error{ErrorCode::invalid_argument, "the request body is not valid JSON"};
-  if (!json.is_object()) return Error{ErrorCode::invalid_argument, "the request body must be a JSON object"};
-  return json;
-}
 
 // Reads fields and keeps the first complaint, so that a parser reads as a list of its fields.
 class Fields {
@@ -376,7 +361,7 @@ Result<std::vector<Message>> read_items(const Json& input) {
 }  // namespace
 
 Result<Request> parse_chat(std::string_view text) {
-  const Result<Json> body = parse_bounded(text);
+  const Result<Json> body = parse_request_json(text);
   if (!body) return body.error();
   Request request;
   Fields fields(*body, "");
@@ -401,7 +386,7 @@ Result<Request> parse_chat(std::string_view text) {
 }
 
 Result<Request> parse_completion(std::string_view text) {
-  const Result<Json> body = parse_bounded(text);
+  const Result<Json> body = parse_request_json(text);
   if (!body) return body.error();
   Request request;
   Fields fields(*body, "");
@@ -432,7 +417,7 @@ Result<Request> parse_completion(std::string_view text) {
 }
 
 Result<Request> parse_response(std::string_view text) {
-  const Result<Json> body = parse_bounded(text);
+  const Result<Json> body = parse_request_json(text);
   if (!body) return body.error();
   Request request;
   Fields fields(*body, "");
