@@ -93,7 +93,7 @@ for (const version of ["pinned", "newest"]) {
       const running = claude.run(["-p", `Say it. ${turns("word ".repeat(400), "word ".repeat(3))}`]);
       await server.until((health) => health.slots.running === 1);
       await new Promise((resolve) => setTimeout(resolve, 2500));
-      process.kill((await server.health()).worker.pid, "SIGKILL");
+      await server.signalWorker();
       const { code, out, err } = await running;
       assert.equal(code, 0, err);
       assert.match(out, /word word/);

@@ -258,8 +258,8 @@ test("a request that kills every worker gets an honest error, and the worker is 
   const health = await server.until((h) => h.ready);
   assert.equal(health.worker.restarts, 2, "it was tried once more");
   assert.equal((await (await server.post(ask("back"))).json()).content[0].text, "back");
-  process.kill(health.worker.pid, "SIGKILL");
-  await server.until((h) => h.ready && h.worker.pid !== health.worker.pid);
+  const killed = await server.signalWorker();
+  await server.until((h) => h.ready && h.worker.pid !== killed);
   assert.equal((await (await server.post(ask("again"))).json()).content[0].text, "again");
   await server.stop();
 });

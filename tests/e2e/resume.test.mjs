@@ -62,8 +62,7 @@ describe("kill it", () => {
       const kills = signal === "SIGKILL" && random() < 0.3 ? 2 : 1; // Now and then once more while it resumes.
       for (let kill = 0; kill < kills; ++kill) {
         await pause(random() * 350);
-        const { worker } = await server.health();
-        if (worker.pid) process.kill(worker.pid, signal);
+        await server.signalWorker(signal);
       }
       const results = await Promise.all(running);
       results.forEach((result, i) => assert.deepEqual(result, expected[i], `cycle ${cycle}, stream ${i} of ${count}, ${signal}, seed ${seed}`));
@@ -94,10 +93,9 @@ describe("kill it", () => {
     const reply = await fetch(`${server.url}/v1/messages`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ ...bodies[0], stream: true }), signal: controller.signal });
     const reader = reply.body.getReader();
     await reader.read();
-    const before = await server.health();
-    process.kill(before.worker.pid, "SIGKILL");
+    const killed = await server.signalWorker();
     controller.abort();
-    await server.until((h) => h.ready && h.slots.running === 0 && h.worker.pid !== before.worker.pid);
+    await server.until((h) => h.ready && h.slots.running === 0 && h.worker.pid !== killed);
   });
 });
 
@@ -109,8 +107,7 @@ test("killed in the middle of a character, of a held-back stop sequence, at the 
   for (let cycle = 0; cycle < 12; ++cycle) {
     const replies = runs.map(async (body) => all(events(await server.post(body))));
     await pause(20 + cycle * 14);
-    const { worker } = await server.health();
-    if (worker.pid) process.kill(worker.pid, "SIGKILL");
+    await server.signalWorker();
     const lists = await Promise.all(replies);
     lists.forEach((list, i) => {
       checkForm(list);

@@ -39,6 +39,21 @@ export class Server {
     }
   }
 
+  // Sends a signal to the worker of this moment. One that dies between the look and the
+  // signal is no failure of a test: the next one gets it. Returns the pid it went to.
+  async signalWorker(signal = "SIGKILL") {
+    for (;;) {
+      const { worker } = await this.until((health) => health.worker.pid !== null || health.worker.state === "failed");
+      if (worker.pid === null) throw new Error(`no worker is left to get ${signal}`);
+      try {
+        process.kill(worker.pid, signal);
+        return worker.pid;
+      } catch (error) {
+        if (error.code !== "ESRCH") throw error;
+      }
+    }
+  }
+
   post(body, headers = {}, path = "/v1/messages") {
     return fetch(this.url + path, {
       method: "POST",

@@ -62,8 +62,7 @@ test("every level is entered and left, and does what it says", { timeout: 120_00
   // The server goes into the group first, so that its worker is born there; a worker born before it is replaced.
   if (group) {
     group.add(server.child.pid);
-    const before = (await server.until((h) => h.worker.pid !== null)).worker.pid;
-    process.kill(before, "SIGKILL");
+    const before = await server.signalWorker();
     await server.until((h) => h.ready && h.worker.pid !== before);
   }
   const level = async (name, more = () => true) => server.until((h) => h.memory.status === name && more(h));

@@ -57,8 +57,8 @@ test("many deaths degrade, then stop generating, and /health says why", async ()
   for (let death = 1; death <= 4; ++death) {
     const { worker } = await server.until((h) => h.ready);
     assert.equal(worker.degraded, death > 2, `before death ${death}`);
-    process.kill(worker.pid, "SIGKILL");
-    await server.until((h) => h.worker.pid !== worker.pid);
+    const killed = await server.signalWorker();
+    await server.until((h) => h.worker.pid !== killed);
   }
   const health = await server.until((h) => h.worker.state === "failed");
   assert.equal(health.http, 503);
