@@ -90,7 +90,8 @@ Json kv_json(const WorkerStatus& worker) {
             {"blocks_read", kv.store_blocks_read},
             {"blocks_evicted", kv.store_blocks_evicted},
             {"blocks_set_aside", kv.store_blocks_set_aside},
-            {"bytes_written_today", kv.store_bytes_written_today}}}};
+            {"bytes_written_today", kv.store_bytes_written_today},
+            {"pending", kv.store_pending}}}};
 }
 
 const char* outcome_of(const StreamEvent& event) {

@@ -12,9 +12,9 @@ namespace {
 constexpr std::array<char, 8> kMagic = {'P', 'N', 'S', 'V', 'K', 'V', '1', '\n'};
 constexpr std::uint32_t kPiecesMax = 1u << 16;
 constexpr std::uint64_t kPieceBytesMax = std::uint64_t{1} << 32;
-constexpr std::size_t kFixedBytes = kMagic.size() + 8 + 2 * sizeof(BlockKey) + kBlockTokens * sizeof(TokenId);
+constexpr std::size_t kFixedBytes = kMagic.size() + 8 + 2 * sizeof(BlockKey);
 
-std::size_t head_bytes(std::size_t pieces) { return kFixedBytes + pieces * 8 + 8; }
+std::size_t head_bytes(std::size_t tokens, std::size_t pieces) { return kFixedBytes + tokens * sizeof(TokenId) + pieces * 8 + 8; }
 std::size_t trailer_bytes(std::size_t pieces) { return pieces * 8 + 8; }
 
 class Packer {
@@ -56,10 +56,14 @@ Error corrupt(const char* what) { return {ErrorCode::corrupt, what}; }
 
 }  // namespace
 
-std::uint64_t block_file_bytes(std::size_t pieces, std::uint64_t content_bytes) { return head_bytes(pieces) + content_bytes + trailer_bytes(pieces); }
+std::uint64_t block_file_bytes(const BlockHead& head) {
+  std::uint64_t sum = head_bytes(head.tokens.size(), head.piece_bytes.size()) + trailer_bytes(head.piece_bytes.size());
+  for (const std::uint64_t bytes : head.piece_bytes) sum += bytes;
+  return sum;
+}
 
 Result<BlockWriter> BlockWriter::begin(std::unique_ptr<File> file, const BlockHead& head) {
-  CHECK(head.tokens.size() == kBlockTokens, "a block holds kBlockTokens tokens");
+  CHECK(!head.tokens.empty() && head.tokens.size() <= kBlockTokens, "a block holds up to kBlockTokens tokens");
   Packer packer;
   packer.put(kMagic);
   packer.put(static_cast<std::uint32_t>(head.tokens.size()));
@@ -94,8 +98,8 @@ Result<BlockReader> BlockReader::open(std::unique_ptr<File> file) {
   if (fixed.take<std::array<char, 8>>() != kMagic) return corrupt("it does not begin as a block does");
   const auto tokens = fixed.take<std::uint32_t>();
   const auto pieces = fixed.take<std::uint32_t>();
-  if (tokens != kBlockTokens || pieces > kPiecesMax) return corrupt("its head has absurd counts");
-  head.resize(head_bytes(pieces));
+  if (tokens == 0 || tokens > kBlockTokens || pieces > kPiecesMax) return corrupt("its head has absurd counts");
+  head.resize(head_bytes(tokens, pieces));
   if (Result<void> read = reader.file_->read_at(0, head); !read) return std::move(read).error();
   if (!sealed(head)) return corrupt("its head does not match its checksum");
 

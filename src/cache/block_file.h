@@ -1,4 +1,5 @@
-// One block on disk: 256 tokens and their KV state (docs/kv_store.md has the drawing).
+// One block on disk: 256 tokens and their KV state, or fewer where a chain ends
+// (docs/kv_store.md has the drawing).
 // Every byte of it is covered by a checksum, and nothing is handed on before its
 // own was right: a torn, flipped or swapped file is never used.
 //
@@ -21,11 +22,11 @@ namespace pensieve {
 struct BlockHead {
   BlockKey key;
   BlockKey parent;
-  std::vector<TokenId> tokens;             // kBlockTokens of them.
+  std::vector<TokenId> tokens;             // kBlockTokens of them, or fewer: the tail of a chain.
   std::vector<std::uint64_t> piece_bytes;  // As the engine cuts its state.
 };
 
-std::uint64_t block_file_bytes(std::size_t pieces, std::uint64_t content_bytes);
+std::uint64_t block_file_bytes(const BlockHead& head);
 
 // Writes from front to end; the file is whole once finish() returned.
 class BlockWriter {

@@ -1,4 +1,4 @@
-// The name of a block: what it holds (256 tokens), what stands before it (its
+// The name of a block: what it holds (256 tokens, fewer in the tail of a chain), what stands before it (its
 // parent's name), and for which model and engine (the fingerprint, the root of
 // every chain). Equal names mean equal content, so a name is also the proof that
 // two conversations share a prefix.

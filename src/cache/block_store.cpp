@@ -19,6 +19,7 @@ constexpr std::uint64_t kBacklogBytesMax = 32u << 20;
 constexpr const char* kAsideFolder = "set_aside";
 constexpr const char* kBudgetFile = "written_today";
 constexpr std::size_t kAsideMax = 16;
+constexpr std::size_t kPartialCandidatesMax = 8;
 
 FileTime now() { return std::chrono::time_point_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now()); }
 std::int64_t day_of(FileTime time) { return std::chrono::duration_cast<std::chrono::days>(time.time_since_epoch()).count(); }
@@ -109,7 +110,39 @@ std::size_t BlockStore::longest_chain(std::span<const BlockKey> chain) const {
   return length;
 }
 
+std::optional<BlockStore::Partial> BlockStore::best_partial(const BlockKey& parent, std::span<const TokenId> rest, std::int32_t least) {
+  std::vector<std::pair<FileTime, BlockKey>> candidates;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [key, entry] : entries_) {
+      if (entry.parent == parent && entry.folder == own_folder_) candidates.emplace_back(entry.used, key);
+    }
+  }
+  std::ranges::sort(candidates, std::greater());
+  if (candidates.size() > kPartialCandidatesMax) candidates.resize(kPartialCandidatesMax);
+  std::optional<Partial> best;
+  for (const auto& [used, key] : candidates) {
+    auto reader = open_block(key, parent);
+    if (!reader) continue;
+    const std::vector<TokenId>& tokens = reader->head().tokens;
+    const auto common = static_cast<std::int32_t>(std::ranges::mismatch(tokens, rest).in1 - tokens.begin());
+    if (common < least || (best && common <= best->common)) continue;
+    best = Partial{key, common, static_cast<std::int32_t>(tokens.size())};
+    if (common == std::ssize(rest)) break;
+  }
+  return best;
+}
+
 Result<BlockReader> BlockStore::read(const BlockKey& key, const BlockKey& parent) {
+  Result<BlockReader> reader = open_block(key, parent);
+  if (reader) {
+    const std::lock_guard lock(mutex_);
+    ++stats_.blocks_read;
+  }
+  return reader;
+}
+
+Result<BlockReader> BlockStore::open_block(const BlockKey& key, const BlockKey& parent) {
   std::string path;
   {
     const std::lock_guard lock(mutex_);
@@ -126,10 +159,6 @@ Result<BlockReader> BlockStore::read(const BlockKey& key, const BlockKey& parent
   Result<BlockReader> reader = BlockReader::open(*std::move(file));
   if (reader && (reader->head().key != key || reader->head().parent != parent)) reader = Error{ErrorCode::corrupt, "it holds another block than its name says"};
   if (!reader && reader.error().code == ErrorCode::corrupt) set_aside(key);
-  if (reader) {
-    const std::lock_guard lock(mutex_);
-    ++stats_.blocks_read;
-  }
   return reader;
 }
 
@@ -166,21 +195,21 @@ void BlockStore::used(std::span<const BlockKey> chain, std::chrono::seconds pinn
   for (const auto& [path, at] : touched) (void)files_.set_modified(path, at);  // At worst it is evicted too early.
 }
 
-bool BlockStore::begin(BlockHead head, std::chrono::seconds pinned_for) {
+bool BlockStore::begin(BlockHead head, std::chrono::seconds pinned_for, std::optional<BlockKey> replaces) {
   const std::lock_guard lock(mutex_);
   if (!stats_.problem.empty() || stopping_ || entries_.contains(head.key) || underway_.contains(head.key)) return false;
   // A child without its parent could never be found.
   if (head.parent != fingerprint_ && !entries_.contains(head.parent) && !underway_.contains(head.parent)) return false;
-  const std::uint64_t bytes = block_file_bytes(head.piece_bytes.size(), content_bytes(head));
+  const std::uint64_t bytes = block_file_bytes(head);
   if (const std::int64_t day = day_of(now()); day != today_) {
     today_ = day;
     stats_.bytes_written_today = 0;
   }
   if (stats_.bytes_written_today + bytes > options_.writes_per_day_max || !make_room(bytes)) return false;
   stats_.bytes_written_today += bytes;
-  backlog_bytes_max_ = std::min(kBacklogBytesMax, content_bytes(head));
+  backlog_bytes_max_ = std::max(backlog_bytes_max_, std::min(kBacklogBytesMax, content_bytes(head)));
   underway_[head.key] = {head.parent, bytes};
-  jobs_.push_back({Job::Kind::begin, std::move(head), {}, pinned_for});
+  jobs_.push_back({Job::Kind::begin, std::move(head), {}, pinned_for, replaces});
   job_arrived_.notify_one();
   return true;
 }
@@ -189,13 +218,13 @@ void BlockStore::append(std::vector<std::byte> piece) {
   std::unique_lock lock(mutex_);
   job_done_.wait(lock, [this] { return backlog_bytes_ < backlog_bytes_max_ || stopping_; });
   backlog_bytes_ += piece.size();
-  jobs_.push_back({Job::Kind::piece, {}, std::move(piece), {}});
+  jobs_.push_back({Job::Kind::piece, {}, std::move(piece), {}, {}});
   job_arrived_.notify_one();
 }
 
 void BlockStore::drop() {
   const std::lock_guard lock(mutex_);
-  jobs_.push_back({Job::Kind::drop, {}, {}, {}});
+  jobs_.push_back({Job::Kind::drop, {}, {}, {}, {}});
   job_arrived_.notify_one();
 }
 
@@ -320,8 +349,9 @@ Result<void> BlockStore::carry_out(Job& job) {
     case Job::Kind::begin: {
       writing_head_ = std::move(job.head);
       writing_pinned_for_ = job.pinned_for;
+      writing_replaces_ = job.replaces;
       pieces_left_ = writing_head_.piece_bytes.size();
-      writing_bytes_ = block_file_bytes(pieces_left_, content_bytes(writing_head_));
+      writing_bytes_ = block_file_bytes(writing_head_);
       writing_path_ = fmt::format("{}/{}/{}.{}.tmp", options_.folder, own_folder_, hex(writing_head_.key), ::getpid());
       auto file = files_.create(writing_path_);
       if (!file) return std::move(file).error();
@@ -367,6 +397,12 @@ Result<void> BlockStore::complete() {
     insert(writing_head_.key, entry);
     underway_.erase(writing_head_.key);
     ++stats_.blocks_written;
+    // What it held is the beginning of this one now.
+    const auto replaced = writing_replaces_ ? entries_.find(*writing_replaces_) : entries_.end();
+    if (replaced != entries_.end() && replaced->second.children == 0) {
+      (void)files_.remove(path_of(replaced->first, replaced->second));
+      forget_entry(*writing_replaces_);
+    }
   }
   note_spent();
   Result<void> synced = writer_->sync();

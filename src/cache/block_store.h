@@ -9,7 +9,7 @@
 //   Owns     the folder, its files, one writer thread.
 //   Threads  the engine thread calls everything; the writer thread writes. Others
 //            may call stats().
-//   Blocks   longest_chain() and begin() never; open() of a block and its reads for
+//   Blocks   longest_chain() and begin() never; best_partial(), read() and its reads for
 //            the disk; append() while the writer is a block (at most 32 MB) behind.
 //   Errors   a block that cannot be read is a miss. A disk that is full, read-only
 //            or broken switches writing off until the store is opened again, says so in the
@@ -21,6 +21,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <unordered_map>
 
@@ -65,6 +66,16 @@ class BlockStore {
   // How many of `chain`, from its first, are here.
   std::size_t longest_chain(std::span<const BlockKey> chain) const;
 
+  // The block after `parent` (a tail, or a whole one) whose first tokens are those of
+  // `rest`, the more the better; at least `least` of them. Of many candidates, those
+  // used last are looked at. Reads their heads from the disk.
+  struct Partial {
+    BlockKey key;
+    std::int32_t common = 0;  // Tokens that it shares with `rest`,
+    std::int32_t tokens = 0;  // of so many that it holds.
+  };
+  std::optional<Partial> best_partial(const BlockKey& parent, std::span<const TokenId> rest, std::int32_t least);
+
   // A block for reading; a miss when it is not what it should be (it is set aside then).
   // The caller compares head().tokens with those it wants.
   Result<BlockReader> read(const BlockKey& key, const BlockKey& parent);
@@ -73,8 +84,9 @@ class BlockStore {
 
   // Writing: begin(), then every piece in order. False: not now (it is there, the
   // day's budget is spent, no room, writing is off); then nothing may be appended.
-  // `pinned_for`: it is not evicted before that has passed.
-  bool begin(BlockHead head, std::chrono::seconds pinned_for = {});
+  // `pinned_for`: it is not evicted before that has passed. `replaces`: a tail that is the
+  // beginning of this block, and goes when this one is there.
+  bool begin(BlockHead head, std::chrono::seconds pinned_for = {}, std::optional<BlockKey> replaces = {});
   void append(std::vector<std::byte> piece);
   void drop();          // The block begun will not be completed.
   bool backlog_full() const;
@@ -95,11 +107,13 @@ class BlockStore {
     BlockHead head;
     std::vector<std::byte> bytes;
     std::chrono::seconds pinned_for{0};
+    std::optional<BlockKey> replaces = {};
   };
 
   BlockStore(Files& files, StoreOptions options, const BlockKey& fingerprint);
   Result<void> scan();
   void scan_folder(const std::string& name);
+  Result<BlockReader> open_block(const BlockKey& key, const BlockKey& parent);
   std::string path_of(const BlockKey& key, const Entry& entry) const;
   bool make_room(std::uint64_t bytes);
   void forget_entry(const BlockKey& key);
@@ -140,6 +154,7 @@ class BlockStore {
   std::size_t pieces_left_ = 0;
   std::uint64_t writing_bytes_ = 0;
   std::chrono::seconds writing_pinned_for_{0};
+  std::optional<BlockKey> writing_replaces_;
 
   std::jthread thread_;
 };

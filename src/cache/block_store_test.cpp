@@ -115,8 +115,7 @@ std::vector<std::byte> content(const BlockKey& key, std::size_t piece) {
   for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>((key.low >> (i % 8 * 8)) + piece + i);
   return bytes;
 }
-constexpr std::uint64_t kContentBytes = 3500;
-const std::uint64_t kFileBytes = block_file_bytes(2, kContentBytes);
+const std::uint64_t kFileBytes = block_file_bytes({{}, {}, std::vector<TokenId>(kBlockTokens), {3000, 500}});
 
 bool put(BlockStore& store, const std::vector<TokenId>& tokens, std::size_t block, std::chrono::seconds pinned_for = 0s) {
   const auto chain = chain_of(kPrint, tokens);
@@ -149,6 +148,19 @@ int readable(BlockStore& store, const std::vector<TokenId>& tokens) {
   return count;
 }
 
+// The tail of a chain of `blocks` blocks: the first `count` tokens after them.
+BlockHead tail_of(const std::vector<TokenId>& tokens, std::size_t blocks, std::size_t count) {
+  const auto chain = chain_of(kPrint, std::span(tokens).first(blocks * kBlockTokens));
+  const BlockKey parent = chain.empty() ? kPrint : chain.back();
+  const auto inside = std::span(tokens).subspan(blocks * kBlockTokens, count);
+  return {child_of(parent, inside), parent, {inside.begin(), inside.end()}, {3000, 500}};
+}
+bool put_head(BlockStore& store, const BlockHead& head, std::optional<BlockKey> replaces = {}) {
+  if (!store.begin(head, 0s, replaces)) return false;
+  for (std::size_t piece = 0; piece < 2; ++piece) store.append(content(head.key, piece));
+  return store.flush(SteadyClock::now() + 10s);
+}
+
 std::unique_ptr<BlockStore> opened(Files& files, StoreOptions options, const BlockKey& print = kPrint) {
   options.free_min = 0;
   auto store = BlockStore::open(files, options, print, "{}");
@@ -172,6 +184,62 @@ TEST(BlockStore, FindsTheLongestChainAgainAfterAReopen) {
   auto fork = tokens;
   fork[3 * kBlockTokens + 7] = 1;
   EXPECT_EQ(readable(*store, fork), 3);
+}
+
+TEST(BlockStore, TheBlockThatSharesMostIsFoundBehindAChain) {
+  const Folder folder;
+  const auto tokens = conversation(1, 3);
+  auto other = tokens;
+  other[2 * kBlockTokens + 50] = 1;
+  {
+    auto store = opened(real_files(), {folder.path()});
+    put_all(*store, {tokens.begin(), tokens.begin() + 2 * kBlockTokens});
+    EXPECT_TRUE(put_head(*store, tail_of(tokens, 2, 40)));
+    EXPECT_TRUE(put_head(*store, tail_of(tokens, 2, 100)));
+    EXPECT_TRUE(put_head(*store, tail_of(other, 2, 200)));
+    EXPECT_FALSE(put_head(*store, tail_of(tokens, 2, 100))) << "it is there";
+  }
+  auto store = opened(real_files(), {folder.path()});
+  const auto chain = chain_of(kPrint, tokens);
+  const auto rest = std::span(tokens).subspan(2 * kBlockTokens);
+  const auto best = [&](std::span<const TokenId> wanted, std::int32_t least = 8) {
+    const auto found = store->best_partial(chain[1], wanted, least);
+    return found ? std::pair(found->common, found->tokens) : std::pair(0, 0);
+  };
+  EXPECT_EQ(best(rest), std::pair(100, 100));
+  EXPECT_EQ(best(rest.first(70)), std::pair(70, 100));
+  EXPECT_EQ(best(std::span(other).subspan(2 * kBlockTokens)), std::pair(200, 200));
+  EXPECT_EQ(best(rest, 101), std::pair(0, 0));
+  EXPECT_FALSE(store->best_partial(chain[0], rest, 8));
+  // A whole block is no worse than a tail.
+  put_head(*store, tail_of(tokens, 2, kBlockTokens), tail_of(tokens, 2, 100).key);
+  EXPECT_EQ(best(rest.first(120)), std::pair(120, kBlockTokens));
+  EXPECT_FALSE(store->has(tail_of(tokens, 2, 100).key)) << "the longer one took its place";
+  EXPECT_TRUE(store->has(tail_of(tokens, 2, 40).key));
+}
+
+TEST(BlockStore, ATailCountsForSizeAndBudgetAndIsVerified) {
+  const Folder folder;
+  const auto tokens = conversation(1, 2);
+  const BlockHead tail = tail_of(tokens, 1, 30);
+  StoreOptions options{folder.path()};
+  options.writes_per_day_max = kFileBytes + block_file_bytes(tail) + 10;
+  auto store = opened(real_files(), options);
+  put(*store, tokens, 0);
+  EXPECT_TRUE(put_head(*store, tail));
+  EXPECT_EQ(store->stats().bytes, kFileBytes + block_file_bytes(tail));
+  EXPECT_FALSE(put_head(*store, tail_of(tokens, 1, 40))) << "the day's budget is spent";
+  std::string path;
+  for (const auto& entry : fs::recursive_directory_iterator(folder.path())) {
+    if (entry.path().filename().string().starts_with(hex(tail.key))) path = entry.path().string();
+  }
+  ASSERT_EQ(fs::file_size(path), block_file_bytes(tail));
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  file.seekp(60);  // One of its tokens.
+  file.put('x');
+  file.close();
+  EXPECT_FALSE(store->best_partial(chain_of(kPrint, tokens)[0], std::span(tokens).subspan(kBlockTokens), 8));
+  EXPECT_EQ(store->stats().blocks_set_aside, 1u);
 }
 
 TEST(BlockStore, AnotherModelEngineOrTypeNeverFindsABlock) {

@@ -388,6 +388,7 @@ constexpr std::pair<const char*, std::uint64_t KvFacts::*> kKvNumbers[] = {
     {"store_blocks_evicted", &KvFacts::store_blocks_evicted},
     {"store_blocks_set_aside", &KvFacts::store_blocks_set_aside},
     {"store_bytes_written_today", &KvFacts::store_bytes_written_today},
+    {"store_pending", &KvFacts::store_pending},
 };
 
 KvFacts read_kv_facts(Reader& reader) {

@@ -120,6 +120,7 @@ struct KvFacts {  // What was reused, and what the block store holds. Counted si
   std::uint64_t store_blocks_evicted = 0;
   std::uint64_t store_blocks_set_aside = 0;
   std::uint64_t store_bytes_written_today = 0;
+  std::uint64_t store_pending = 0;  // Slots of which something will be stored yet.
   std::string store_problem;  // Why nothing is written; empty: it is.
   bool operator==(const KvFacts&) const = default;
 };

@@ -14,6 +14,11 @@ constexpr std::size_t kSeenMax = 1u << 16;
 constexpr std::uint64_t kMeasureAgainEvery = 32;
 // What a slot holds is stored behind the decoding; when the slot is wanted before that is done, so long is waited.
 constexpr std::chrono::seconds kFinishStoringMax{2};
+// Fewer tokens than that are not worth a file, nor the reading of one.
+constexpr std::int32_t kTailTokensMin = 16;
+constexpr std::int32_t kPartialTokensMin = 8;
+constexpr std::chrono::seconds kTailRestMin{1};
+constexpr std::chrono::hours kNoWorkSoon{1};
 
 std::chrono::microseconds since(TimePoint begun) { return std::chrono::duration_cast<std::chrono::microseconds>(SteadyClock::now() - begun); }
 
@@ -78,6 +83,16 @@ std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt) {
     stored = std::min(static_cast<std::int32_t>(chain.size()) * kBlockTokens, static_cast<std::int32_t>(prompt.size()) - (exact_ ? kPrefillRowsMin : 1));
     stored = std::max(stored, 0);
     chain.resize(static_cast<std::size_t>((stored + kBlockTokens - 1) / kBlockTokens));
+    // Behind the last whole block: a tail, or the beginning of a block that goes another way.
+    const auto rest_max = static_cast<std::int32_t>(prompt.size()) - (exact_ ? kPrefillRowsMin : 1) - stored;
+    if (stored == std::ssize(chain) * kBlockTokens && rest_max >= kPartialTokensMin && stored + kBlockTokens > best) {
+      const auto rest = prompt.subspan(static_cast<std::size_t>(stored), static_cast<std::size_t>(std::min(rest_max, kBlockTokens)));
+      const auto partial = store_->best_partial(chain.empty() ? store_->fingerprint() : chain.back(), rest, kPartialTokensMin);
+      if (partial && reading_pays(partial->tokens, partial->common)) {
+        chain.push_back(partial->key);
+        stored += partial->common;
+      }
+    }
   }
 
   // The conversation that lies there goes on in its own slot; another one that only
@@ -85,10 +100,11 @@ std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt) {
   const bool goes_on = source && best >= stored && is_free(*source) && (best * 4 >= held(*source) * 3 || *source == *oldest || !movable);
   const SequenceId target = goes_on ? *source : *oldest;
   Slot& slot = at(target);
-  finish_storing(target);
+  finish_storing(target, !goes_on);
   slot.busy = true;
   slot.last_used = ++uses_;
   slot.keep_for = {};
+  slot.tail_due.reset();
   if (goes_on) {
     cut(target, best);
     tokens_from_slots_ += static_cast<std::uint64_t>(best);
@@ -100,13 +116,14 @@ std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt) {
   const std::int32_t length = copies ? best : stored;
   engine_.forget(target, 0);
   slot.tokens.clear();
+  slot.tail.reset();
   slot.prefilled = slot.blocks_wanted = slot.blocks_looked_at = 0;
   if (length == 0) return target;
   if (const Result<void> claimed = engine_.claim_kv(target, length); !claimed) {
     log::warn("kv: {}", claimed.error().message);
     return target;
   }
-  slot.restore = Restore{copies ? source : std::nullopt, {prompt.begin(), prompt.begin() + length}, copies ? std::vector<BlockKey>() : std::move(chain), 0};
+  slot.restore = Restore{copies ? source : std::nullopt, {prompt.begin(), prompt.begin() + length}, copies ? std::vector<BlockKey>() : std::move(chain), 0, {}};
   return target;
 }
 
@@ -124,6 +141,7 @@ void KvKeeper::restore_some(SequenceId id) {
   std::vector<TokenId> tokens = std::move(restore.tokens);
   const std::vector<BlockKey> chain = std::move(restore.chain);
   const std::int32_t done = restore.done;
+  const std::optional<Tail> restore_tail = restore.whole_tail;
   slot.restore.reset();
   tokens.resize(static_cast<std::size_t>(done));
   slot.tokens = std::move(tokens);
@@ -131,6 +149,7 @@ void KvKeeper::restore_some(SequenceId id) {
   if (done < total) engine_.forget(id, done);
   (from_store ? tokens_from_store_ : tokens_from_slots_) += static_cast<std::uint64_t>(done);
   slot.blocks_wanted = slot.blocks_looked_at = from_store ? done / kBlockTokens : 0;
+  if (from_store && restore_tail && done == total) slot.tail = restore_tail;
   if (from_store) store_->used(std::span(chain).first(std::min(chain.size(), static_cast<std::size_t>((done + kBlockTokens - 1) / kBlockTokens))));
 }
 
@@ -148,7 +167,7 @@ void KvKeeper::copy_block(SequenceId id, Restore& restore) {
 bool KvKeeper::read_block(SequenceId id, Restore& restore) {
   const auto block = static_cast<std::size_t>(restore.done / kBlockTokens);
   const std::int32_t count = std::min(kBlockTokens, static_cast<std::int32_t>(restore.tokens.size()) - restore.done);
-  // The last block's own tokens may go beyond what is wanted of it; its name vouches for them.
+  // The last block's own tokens may go beyond what is wanted of it, and be fewer than a block.
   const BlockKey parent = block == 0 ? store_->fingerprint() : restore.chain[block - 1];
   const TimePoint begun = SteadyClock::now();
   auto reader = store_->read(restore.chain[block], parent);
@@ -156,22 +175,24 @@ bool KvKeeper::read_block(SequenceId id, Restore& restore) {
   const BlockHead& head = reader->head();
   const auto wanted = std::span(restore.tokens).subspan(static_cast<std::size_t>(restore.done), static_cast<std::size_t>(count));
   const auto& pieces = engine_.kv_shape()->piece_token_bytes;
-  const bool fits = std::ranges::equal(std::span(head.tokens).first(wanted.size()), wanted) &&
-                    std::ranges::equal(head.piece_bytes, pieces, [](std::uint64_t bytes, std::size_t each) { return bytes == std::uint64_t{each} * kBlockTokens; });
+  const std::size_t held = head.tokens.size();
+  const bool fits = held >= wanted.size() && std::ranges::equal(std::span(head.tokens).first(wanted.size()), wanted) &&
+                    std::ranges::equal(head.piece_bytes, pieces, [&](std::uint64_t bytes, std::size_t each) { return bytes == std::uint64_t{each} * held; });
   if (!fits) {
     store_->set_aside(restore.chain[block]);
     return false;
   }
   for (std::size_t piece = 0; piece < pieces.size(); ++piece) {
-    buffer_.resize(pieces[piece] * kBlockTokens);
+    buffer_.resize(pieces[piece] * held);
     if (const Result<void> read = reader->read(piece, buffer_); !read) {
       log::warn("kv: a block could not be read: {}", read.error().message);
       if (read.error().code == ErrorCode::corrupt) store_->set_aside(restore.chain[block]);
       return false;
     }
-    engine_.write_kv(id, piece, restore.done, count, buffer_, kBlockTokens);
+    engine_.write_kv(id, piece, restore.done, count, buffer_, static_cast<std::int32_t>(held));
   }
-  const double rate = static_cast<double>(block_bytes_) / std::max(seconds(SteadyClock::now() - begun), 1e-6);
+  if (held < kBlockTokens && held == wanted.size()) restore.whole_tail = Tail{head.key, static_cast<std::int32_t>(block), count};
+  const double rate = static_cast<double>(block_bytes_ / kBlockTokens * held) / std::max(seconds(SteadyClock::now() - begun), 1e-6);
   read_rate_ = 0.7 * read_rate_ + 0.3 * rate;
   restore.done += count;
   return true;
@@ -232,9 +253,9 @@ void KvKeeper::release(SequenceId id) {
   want_stored(id);
 }
 
-bool KvKeeper::reading_pays() const {
+bool KvKeeper::reading_pays(std::int32_t tokens_read, std::int32_t tokens_gained) const {
   if (prefill_rate_ <= 0) return true;  // Not measured yet.
-  return static_cast<double>(block_bytes_) / read_rate_ < kBlockTokens / prefill_rate_;
+  return static_cast<double>(block_bytes_) / kBlockTokens * tokens_read / read_rate_ < tokens_gained / prefill_rate_;
 }
 
 // ---- storing ----
@@ -243,11 +264,26 @@ void KvKeeper::want_stored(SequenceId id) {
   if (!store_ || engine_.kv_shape() == nullptr || !reading_pays()) return;
   Slot& slot = at(id);
   slot.blocks_wanted = std::max(slot.blocks_wanted, reusable(slot) / kBlockTokens);
+  const std::int32_t tail = reusable(slot) % kBlockTokens;
+  if (tail < kTailTokensMin) return slot.tail_due.reset();
+  const std::chrono::duration<double> again(prefill_rate_ > 0 ? tail / prefill_rate_ : 0.0);
+  slot.tail_due = SteadyClock::now() + std::max<SteadyClock::duration>(kTailRestMin, std::chrono::duration_cast<SteadyClock::duration>(again));
 }
+
+bool KvKeeper::tail_is_due(const Slot& slot) const { return slot.tail_due && (in_haste_ || *slot.tail_due <= SteadyClock::now()); }
 
 bool KvKeeper::has_work() const {
   if (export_) return true;
-  return std::ranges::any_of(slots_, [](const Slot& slot) { return slot.blocks_looked_at < slot.blocks_wanted; });
+  return std::ranges::any_of(slots_, [this](const Slot& slot) { return slot.blocks_looked_at < slot.blocks_wanted || tail_is_due(slot); });
+}
+
+std::chrono::milliseconds KvKeeper::next_work_in() const {
+  const TimePoint now = SteadyClock::now();
+  SteadyClock::duration soonest = kNoWorkSoon;
+  for (const Slot& slot : slots_) {
+    if (slot.tail_due) soonest = std::min(soonest, std::max<SteadyClock::duration>(*slot.tail_due - now, {}));
+  }
+  return std::chrono::ceil<std::chrono::milliseconds>(soonest);
 }
 
 void KvKeeper::work(std::chrono::microseconds credit) {
@@ -263,42 +299,59 @@ void KvKeeper::work(std::chrono::microseconds credit) {
   }
 }
 
-// The next block that the store takes; those it has or turns down are passed over.
+// The next block that the store takes; those it has or turns down are passed over. Whole ones
+// first, then tails.
 bool KvKeeper::begin_export() {
   for (std::int32_t i = 0; i < std::ssize(slots_); ++i) {
     Slot& slot = slots_[static_cast<std::size_t>(i)];
-    if (slot.blocks_looked_at >= slot.blocks_wanted) continue;
-    const auto chain = chain_of(store_->fingerprint(), std::span(slot.tokens).first(static_cast<std::size_t>(slot.blocks_wanted) * kBlockTokens));
     while (slot.blocks_looked_at < slot.blocks_wanted) {
-      const auto block = static_cast<std::size_t>(slot.blocks_looked_at);
-      const BlockKey parent = block == 0 ? store_->fingerprint() : chain[block - 1];
-      const auto tokens = std::span(slot.tokens).subspan(block * kBlockTokens, kBlockTokens);
-      if (store_->begin(head_of(chain[block], parent, tokens), slot.keep_for)) {
-        export_ = Export{SequenceId{i}, slot.blocks_looked_at, 0};
-        return true;
-      }
+      if (begin_block(SequenceId{i}, slot.blocks_looked_at, kBlockTokens)) return true;
       ++slot.blocks_looked_at;
     }
+  }
+  for (std::int32_t i = 0; i < std::ssize(slots_); ++i) {
+    Slot& slot = slots_[static_cast<std::size_t>(i)];
+    if (!tail_is_due(slot)) continue;
+    slot.tail_due.reset();
+    const std::int32_t tail = reusable(slot) % kBlockTokens;
+    if (tail >= kTailTokensMin && begin_block(SequenceId{i}, reusable(slot) / kBlockTokens, tail)) return true;
   }
   return false;
 }
 
+bool KvKeeper::begin_block(SequenceId id, std::int32_t block, std::int32_t tokens) {
+  Slot& slot = at(id);
+  const auto before = std::span(slot.tokens).first(static_cast<std::size_t>(block) * kBlockTokens);
+  const auto inside = std::span(slot.tokens).subspan(before.size(), static_cast<std::size_t>(tokens));
+  const auto chain = chain_of(store_->fingerprint(), before);
+  const BlockKey parent = chain.empty() ? store_->fingerprint() : chain.back();
+  const BlockKey key = child_of(parent, inside);
+  // The slot may have been cut since, and gone another way.
+  const bool grew = slot.tail && slot.tail->block == block && slot.tail->tokens < tokens && slot.tail->key == child_of(parent, inside.first(static_cast<std::size_t>(slot.tail->tokens)));
+  if (!store_->begin(head_of(key, parent, inside), slot.keep_for, grew ? std::optional(slot.tail->key) : std::nullopt)) return false;
+  export_ = Export{id, key, block, tokens, 0};
+  return true;
+}
+
 void KvKeeper::export_piece() {
   const auto& pieces = engine_.kv_shape()->piece_token_bytes;
-  std::vector<std::byte> bytes(pieces[export_->piece] * kBlockTokens);
-  engine_.read_kv(export_->slot, export_->piece, export_->block * kBlockTokens, kBlockTokens, bytes);
+  std::vector<std::byte> bytes(pieces[export_->piece] * static_cast<std::size_t>(export_->tokens));
+  engine_.read_kv(export_->slot, export_->piece, export_->block * kBlockTokens, export_->tokens, bytes);
   store_->append(std::move(bytes));
   if (++export_->piece < pieces.size()) return;
-  ++at(export_->slot).blocks_looked_at;
+  Slot& slot = at(export_->slot);
+  if (export_->tokens == kBlockTokens) ++slot.blocks_looked_at;
+  else slot.tail = Tail{export_->key, export_->block, export_->tokens};
   export_.reset();
 }
 
-// The slot is about to be used for something else.
-void KvKeeper::finish_storing(SequenceId id) {
+// The slot is about to be used for something else, or to be cut.
+void KvKeeper::finish_storing(SequenceId id, bool with_tail) {
   if (!store_) return;
   Slot& slot = at(id);
+  if (with_tail && slot.tail_due) slot.tail_due = SteadyClock::now();
   const TimePoint deadline = SteadyClock::now() + kFinishStoringMax;
-  while (slot.blocks_looked_at < slot.blocks_wanted || (export_ && export_->slot == id)) {
+  while (slot.blocks_looked_at < slot.blocks_wanted || (with_tail && slot.tail_due) || (export_ && export_->slot == id)) {
     if (!export_ && (SteadyClock::now() > deadline || !begin_export())) break;
     while (export_) export_piece();
   }
@@ -306,7 +359,7 @@ void KvKeeper::finish_storing(SequenceId id) {
 
 BlockHead KvKeeper::head_of(const BlockKey& key, const BlockKey& parent, std::span<const TokenId> tokens) const {
   BlockHead head{key, parent, {tokens.begin(), tokens.end()}, {}};
-  for (const std::size_t bytes : engine_.kv_shape()->piece_token_bytes) head.piece_bytes.push_back(std::uint64_t{bytes} * kBlockTokens);
+  for (const std::size_t bytes : engine_.kv_shape()->piece_token_bytes) head.piece_bytes.push_back(std::uint64_t{bytes} * tokens.size());
   return head;
 }
 
@@ -325,6 +378,7 @@ wire::KvFacts KvKeeper::facts() const {
   facts.store_blocks_evicted = stats.blocks_evicted;
   facts.store_blocks_set_aside = stats.blocks_set_aside;
   facts.store_bytes_written_today = stats.bytes_written_today;
+  facts.store_pending = static_cast<std::uint64_t>(std::ranges::count_if(slots_, [](const Slot& slot) { return slot.blocks_looked_at < slot.blocks_wanted || slot.tail_due; }));
   facts.store_problem = stats.problem;
   return facts;
 }
@@ -344,7 +398,7 @@ std::optional<KvKeeper::Unread> KvKeeper::unread() {
   const auto id = find_unread();
   if (!id) return std::nullopt;
   Slot& slot = at(*id);
-  finish_storing(*id);
+  finish_storing(*id, false);
   // With fewer rows than that left, some before them are run once more.
   const std::int32_t begin = std::min(slot.prefilled, held(*id) - kPrefillRowsMin);
   Unread unread{*id, begin, {slot.tokens.begin() + begin, slot.tokens.end()}};

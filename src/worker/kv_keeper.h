@@ -5,6 +5,11 @@
 // goes on from there. What a slot holds is written to the store behind the
 // decoding, a piece at a time (work()), so that it outlives the slot and the process.
 //
+// The last tokens, fewer than a block, are stored when they have rested: as long as it
+// would take to compute them again, at least a second. So a conversation that goes on
+// at once does not write its end again and again, and what is lost with the
+// process was computed a moment ago.
+//
 // Exact mode (docs/decisions/0002): only cells that a prefill chunk of 8 rows and
 // more made are used again, because the engine's kernel for fewer rows rounds
 // differently. The cells of an answer were made one by one; they are read again when
@@ -49,6 +54,8 @@ class KvKeeper {
   void release(SequenceId slot);  // The turn ended; the cells stay.
 
   bool has_work() const;
+  std::chrono::milliseconds next_work_in() const;  // When tails will have rested; a long time for none.
+  void hurry() { in_haste_ = true; }  // The process ends: nothing rests any more.
   // Stores pieces for about so long; at least one when `credit` covers what one took lately.
   void work(std::chrono::microseconds credit);
 
@@ -69,11 +76,17 @@ class KvKeeper {
   wire::KvFacts facts() const;
 
  private:
+  struct Tail {
+    BlockKey key;
+    std::int32_t block = 0;
+    std::int32_t tokens = 0;
+  };
   struct Restore {
     std::optional<SequenceId> from_slot;  // Unset: from the store.
     std::vector<TokenId> tokens;          // All that will be in place.
-    std::vector<BlockKey> chain;          // From the store: their blocks' names.
+    std::vector<BlockKey> chain;          // From the store: their blocks' names; of the last perhaps only a part.
     std::int32_t done = 0;
+    std::optional<Tail> whole_tail;       // It ended with all of this one.
   };
   struct Slot {
     std::vector<TokenId> tokens;
@@ -83,11 +96,15 @@ class KvKeeper {
     std::chrono::seconds keep_for{0};
     std::int32_t blocks_wanted = 0;  // To be stored, of the first so many blocks
     std::int32_t blocks_looked_at = 0;  // these are stored, or were turned down.
+    std::optional<TimePoint> tail_due;  // Its last tokens are to be stored then, if they lie there still.
+    std::optional<Tail> tail;           // The one last stored. A longer one takes its place.
     std::optional<Restore> restore;
   };
   struct Export {  // The block being stored.
     SequenceId slot{};
+    BlockKey key;
     std::int32_t block = 0;
+    std::int32_t tokens = 0;  // kBlockTokens, or those of a tail.
     std::size_t piece = 0;
   };
 
@@ -97,12 +114,15 @@ class KvKeeper {
   std::int32_t common(const Slot& slot, std::span<const TokenId> prompt) const;
   void cut(SequenceId slot, std::int32_t from);
   void want_stored(SequenceId slot);
-  void finish_storing(SequenceId slot);
+  void finish_storing(SequenceId slot, bool with_tail);
   bool begin_export();
+  bool begin_block(SequenceId slot, std::int32_t block, std::int32_t tokens);
+  bool tail_is_due(const Slot& slot) const;
   void export_piece();
   BlockHead head_of(const BlockKey& key, const BlockKey& parent, std::span<const TokenId> tokens) const;
   bool seen_before(std::span<const BlockKey> chain);
-  bool reading_pays() const;
+  bool reading_pays() const { return reading_pays(kBlockTokens, kBlockTokens); }
+  bool reading_pays(std::int32_t tokens_read, std::int32_t tokens_gained) const;
   std::optional<SequenceId> find_unread() const;
   bool is_source(SequenceId slot) const;  // Another slot is being filled from it.
   bool is_free(SequenceId slot) const { return !at(slot).busy && !is_source(slot); }
@@ -122,6 +142,7 @@ class KvKeeper {
   double prefill_rate_ = 0;
   double read_rate_ = 1e9;  // Bytes a second from the store; measured as soon as something is read.
   std::uint64_t block_bytes_ = 0;
+  bool in_haste_ = false;
   std::uint64_t turned_down_ = 0;
   std::uint64_t tokens_from_slots_ = 0;
   std::uint64_t tokens_from_store_ = 0;

@@ -67,6 +67,7 @@ class KvKeeperTest : public ::testing::Test {
   }
 
   void store_all() {
+    keeper_->hurry();  // Tails need not rest.
     while (keeper_->has_work()) keeper_->work(50ms);
     ASSERT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
   }
@@ -96,7 +97,7 @@ TEST_F(KvKeeperTest, TheStoreBeatsAFewMarksInASlot) {
   run(alike);
   alike[10] = 5;
   run(alike);
-  EXPECT_EQ(run(wanted).cached, 768) << "whole blocks";
+  EXPECT_EQ(run(wanted).cached, 992) << "three blocks and the tail";
 }
 
 TEST_F(KvKeeperTest, WhatLiesInABusySlotIsCopied) {
@@ -122,8 +123,54 @@ TEST_F(KvKeeperTest, ANewProcessFindsWhatWasStored) {
   run(prompt(1, 600));
   store_all();
   restart();
-  EXPECT_EQ(run(prompt(1, 600)).cached, 512);
+  EXPECT_EQ(run(prompt(1, 600)).cached, 592) << "two blocks and the tail";
+  restart();
   EXPECT_EQ(run(prompt(1, 512)).cached, 504) << "the end of a block is left out where it must be run";
+  restart();
+  EXPECT_EQ(run(prompt(1, 540)).cached, 532) << "the beginning of a tail";
+  restart();
+  auto other = prompt(1, 600);
+  other[560] = 251;
+  EXPECT_EQ(run(other).cached, 560) << "as far as it is alike";
+}
+
+TEST_F(KvKeeperTest, ATailRestsBeforeItIsStored) {
+  run(prompt(1, 100));
+  EXPECT_FALSE(keeper_->has_work()) << "the conversation may go on at once";
+  EXPECT_GT(keeper_->next_work_in(), 500ms);
+  EXPECT_LE(keeper_->next_work_in(), 1s);
+  run(prompt(2, 50));  // In the other slot,
+  run(prompt(3, 50));  // and in that of the first: it is stored before that.
+  ASSERT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
+  restart();
+  EXPECT_EQ(run(prompt(1, 100)).cached, 92);
+  EXPECT_EQ(run(prompt(2, 50)).cached, 0);
+}
+
+TEST_F(KvKeeperTest, AGrowingConversationKeepsOneTail) {
+  store_all();  // In haste from here on.
+  std::uint64_t blocks = 0;
+  for (const int length : {40, 90, 200, 300, 420, 600}) {
+    run(prompt(1, length), 0);
+    store_all();
+    blocks = keeper_->facts().store_blocks;
+    EXPECT_EQ(blocks, static_cast<std::uint64_t>(length / kBlockTokens + 1)) << length;
+  }
+  restart();
+  EXPECT_EQ(run(prompt(1, 650), 0).cached, 600);
+  store_all();
+  EXPECT_EQ(keeper_->facts().store_blocks, blocks) << "what was restored is grown, too";
+  restart();
+  EXPECT_EQ(run(prompt(1, 658), 0).cached, 650);
+}
+
+TEST_F(KvKeeperTest, WithoutHasteATailThatGrewByAFewTokensIsNotWrittenInBetween) {
+  for (int length = 40; length < 200; length += 10) {
+    run(prompt(1, length), 0);
+    keeper_->work(50ms);
+  }
+  ASSERT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
+  EXPECT_EQ(keeper_->facts().store_blocks_written, 0u);
 }
 
 TEST_F(KvKeeperTest, AnswersAreReadAgainAndThenReused) {

@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kIdleStoring{5};    // How long storing keeps a new request waiting.
 constexpr std::chrono::milliseconds kStoreWait{5};      // The writer is behind: let it catch up.
+constexpr std::chrono::minutes kNoRest{10};             // Beyond that nothing will be due.
 constexpr std::chrono::seconds kLastStoring{1};         // What is not stored then is lost with this process.
 
 }  // namespace
@@ -32,7 +33,10 @@ void StepLoop::run() {
     const bool behind = keeper_.has_work() || rereading_ || keeper_.has_unread();
     if (!work && !behind && running_.empty() && waiting_.empty() && input_ended_) break;
     const bool someone_can_enter = !waiting_.empty() && keeper_.any_free();
-    for (Order& order : inbox_.take(!work && !behind && !someone_can_enter)) {
+    const bool nothing_to_do = !work && !behind && !someone_can_enter;
+    const auto rest = keeper_.next_work_in();
+    if (nothing_to_do && rest < kNoRest) inbox_.wait(rest);
+    for (Order& order : inbox_.take(nothing_to_do && rest >= kNoRest)) {
       stopping = stopping || !handle(std::move(order));
     }
     if (stopping) break;
@@ -48,6 +52,7 @@ void StepLoop::run() {
     publish();
   }
   drop_finished();
+  keeper_.hurry();
   const TimePoint deadline = SteadyClock::now() + kLastStoring;
   while (keeper_.has_work() && SteadyClock::now() < deadline) keeper_.work(kIdleStoring);
   keeper_.flush(deadline);
@@ -78,6 +83,7 @@ bool StepLoop::handle(Order order) {
   }
   if (std::holds_alternative<EndOfInput>(order)) {
     input_ended_ = true;
+    keeper_.hurry();
     return true;
   }
   for (const auto& sequence : running_) finish(*sequence, FinishReason::cancelled);
