@@ -31,8 +31,8 @@ std::uint64_t up(double bytes) { return bytes <= 0 ? 0 : static_cast<std::uint64
 
 // What the processor backend takes for itself in a step: attention weights or activations in the
 // type that the matrix kernels read (half precision at most).
-std::uint64_t work_bytes(const ModelNeeds& needs, std::uint64_t context, bool flash_attention) {
-  const std::uint64_t attention = flash_attention ? 0 : context * kStepRows * needs.heads * 2;
+std::uint64_t work_bytes(const ModelNeeds& needs, std::uint64_t context, bool attention_matrix) {
+  const std::uint64_t attention = attention_matrix ? context * kStepRows * needs.heads * 2 : 0;
   const std::uint64_t activations = kStepRows * needs.embedding * 4 * 2;  // Feed-forward widths are about four embeddings.
   return std::max(attention, activations);
 }
@@ -64,7 +64,7 @@ Budget sum(const ModelNeeds& needs, const Wishes& wishes, const Choice& choice) 
   add("weights", needs.file_bytes, "mapped from the file");
   add("KV cache", kv_bytes, fmt::format("{} slots of {} tokens, {}, {} a token", choice.slots, choice.context, choice.kv_type, size(up(kv_token))));
   add("compute buffers", up(kv.compute_fixed + kv.compute_per_token * tokens), "the engine's own sum");
-  add("engine work area", work_bytes(needs, choice.context, q8), q8 ? "activations" : "attention weights of one step");
+  add("engine work area", work_bytes(needs, choice.context, kv.attention_matrix), kv.attention_matrix ? "attention weights of one step" : "activations");
   add("worker process", needs.process_bytes + kWorkerHeapBytes + choice.slots * needs.vocabulary * 16, "libraries, vocabulary, samplers");
   add("KV export", up(kv_token * static_cast<double>(2 * kExportTokens)), fmt::format("two blocks of {} tokens on their way to the store", kExportTokens));
   add("requests", budget.requests_bytes, "bodies, prompts, streams that wait for their readers");
@@ -123,14 +123,15 @@ Result<ModelNeeds> parse_needs(std::string_view text, std::uint64_t file_bytes, 
   needs.vocabulary = number(json, "vocabulary");
   for (const char* type : {"f16", "q8_0"}) {
     std::vector<std::array<double, 3>> points;  // Context, KV, compute.
+    KvNeeds kv;
     for (const auto& variant : json["variants"]) {
       if (!variant.is_object() || variant.value("kv_type", "") != type) continue;
+      kv.attention_matrix = kv.attention_matrix || variant.value("attention_matrix", false);
       points.push_back({static_cast<double>(number(variant, "context_tokens")), static_cast<double>(number(variant, "kv_bytes")),
                         static_cast<double>(number(variant, "compute_bytes"))});
     }
     if (points.size() < 2 || points[0][0] == points[1][0]) continue;
     const double run = points[1][0] - points[0][0];
-    KvNeeds kv;
     kv.kv_per_token = std::max(0.0, (points[1][1] - points[0][1]) / run);
     kv.kv_fixed = std::max(0.0, points[0][1] - kv.kv_per_token * points[0][0]);
     kv.compute_per_token = std::max(0.0, (points[1][2] - points[0][2]) / run);

@@ -26,6 +26,7 @@ namespace pensieve {
 struct KvNeeds {  // Of one KV type; linear in the context of one slot, over all slots that were asked about.
   double kv_fixed = 0, kv_per_token = 0;
   double compute_fixed = 0, compute_per_token = 0;
+  bool attention_matrix = false;  // Steps weigh all cells for all rows at once.
 };
 
 struct ModelNeeds {

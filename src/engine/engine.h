@@ -44,6 +44,7 @@ struct EngineFacts {
   std::string architecture;
   std::string chat_template;  // Jinja source; empty when the model brings none.
   std::string backends;       // Devices that compute, comma-separated.
+  std::string attention;      // Which of our attention kernels; "": the engine's own.
   std::uint64_t parameters = 0;
   std::uint64_t file_bytes = 0;
   std::uint64_t kv_bytes = 0;       // All slots together.
@@ -113,8 +114,7 @@ class Engine {
   virtual void write_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<const std::byte> from, std::int32_t from_tokens) = 0;
 };
 
-// How keys and values are kept. q8_0 halves them; it needs flash attention, under which answers are not
-// repeatable in company (docs/decisions/0007).
+// How keys and values are kept; q8_0 halves them (docs/decisions/0007).
 enum class KvType { f16, q8_0 };
 
 struct EngineOptions {
@@ -136,6 +136,7 @@ struct EngineNeeds {
   std::int32_t context_tokens = 0;  // Room of one slot.
   std::uint64_t kv_bytes = 0;       // All slots, recurrent state included.
   std::uint64_t compute_bytes = 0;  // Graph and output buffers.
+  bool attention_matrix = false;    // Steps weigh all cells for all rows at once.
   std::int32_t context_trained = 0;
   std::int32_t heads = 0;
   std::int32_t embedding = 0;

@@ -1,7 +1,8 @@
 // The real engine: libllama. Only the llama_* files include its headers.
 //
-// Settings that the exactness rules of docs/decisions/0002 need: one KV stream
-// for each sequence, flash attention off, no repacked copy of the weights.
+// Settings that the exactness rules of docs/decisions/0002 need: one KV stream for each
+// sequence, no repacked copy of the weights, and attention by our own kernels (llama_attention.h)
+// or, where they do not suit, without flash attention.
 
 #include <ggml-backend.h>
 #include <llama.h>
@@ -18,6 +19,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "engine/engine.h"
+#include "engine/llama_attention.h"
 #include "engine/llama_grammar.h"
 #include "engine/llama_kv.h"
 
@@ -217,16 +219,31 @@ class LlamaSampler final : public Sampler {
   std::vector<llama_token_data> candidates_;
 };
 
+// What looks at every node of the engine's graphs before it is computed.
+struct GraphWatch {
+  KvTensorWatch kv;
+  LlamaAttention attention;
+
+  static bool on_node(ggml_tensor* node, bool ask, void* self) {
+    auto* watch = static_cast<GraphWatch*>(self);
+    if (ask) {
+      watch->kv.on_node(node);
+      watch->attention.on_node(node);
+    }
+    return false;  // The values of no node are wanted.
+  }
+};
+
 class LlamaEngine final : public Engine {
  public:
-  LlamaEngine(ModelHandle model, ContextHandle context, std::unique_ptr<KvTensorWatch> watch, EngineFacts facts)
+  LlamaEngine(ModelHandle model, ContextHandle context, std::unique_ptr<GraphWatch> watch, EngineFacts facts)
       : model_(std::move(model)),
         watch_(std::move(watch)),
         context_(std::move(context)),
         facts_(std::move(facts)),
         vocabulary_(llama_model_get_vocab(model_.get())),
         batch_(llama_batch_init(kStepRowsMax, 0, 1)),
-        kv_(LlamaKv::probe(context_.get(), model_.get(), *watch_)) {
+        kv_(LlamaKv::probe(context_.get(), model_.get(), watch_->kv, facts_.attention)) {
     // Processors call it for every node of the graph; false means: go on.
     llama_set_abort_callback(
         context_.get(),
@@ -300,7 +317,7 @@ class LlamaEngine final : public Engine {
 
  private:
   ModelHandle model_;
-  std::unique_ptr<KvTensorWatch> watch_;  // The context calls it.
+  std::unique_ptr<GraphWatch> watch_;  // The context calls it.
   ContextHandle context_;
   EngineFacts facts_;
   LlamaVocabulary vocabulary_;
@@ -380,7 +397,12 @@ llama_model_params model_params_for(const EngineOptions& options) {
   return model_params;
 }
 
-llama_context_params context_params_for(const EngineOptions& options, const llama_model* model) {
+// Where the engine computes on processors alone, and the model's attention suits one of our kernels.
+bool attends_itself(const llama_model_params& model_params, const llama_model* model) {
+  return model_params.n_gpu_layers == 0 && LlamaAttention::suits(model);
+}
+
+llama_context_params context_params_for(const EngineOptions& options, const llama_model* model, bool own_attention) {
   const std::int32_t context_tokens = context_for(options, model);
   const auto cores = static_cast<std::int32_t>(std::max(1u, std::thread::hardware_concurrency()));
   llama_context_params params = llama_context_default_params();
@@ -392,7 +414,8 @@ llama_context_params context_params_for(const EngineOptions& options, const llam
   params.n_threads = params.n_threads_batch = options.threads > 0 ? options.threads : cores;
   params.kv_unified = false;
   if (options.kv_type == KvType::q8_0) params.type_k = params.type_v = GGML_TYPE_Q8_0;
-  params.flash_attn_type = options.kv_type == KvType::f16 ? LLAMA_FLASH_ATTN_TYPE_DISABLED : LLAMA_FLASH_ATTN_TYPE_ENABLED;
+  const bool flash = own_attention || options.kv_type == KvType::q8_0;  // The engine keeps quantised values with it alone.
+  params.flash_attn_type = flash ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
   params.no_perf = true;
   return params;
 }
@@ -416,17 +439,34 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, 
   ModelHandle model(llama_model_load_from_file(options.model_path.c_str(), model_params));
   if (!model) return load_error(options.model_path);
 
-  llama_context_params params = context_params_for(options, model.get());
-  auto watch = std::make_unique<KvTensorWatch>();
-  params.cb_eval = KvTensorWatch::on_node;
-  params.cb_eval_user_data = watch.get();
   EngineNeeds taken;
-  needs_to_fill = &taken;
-  ContextHandle context(llama_init_from_model(model.get(), params));
-  needs_to_fill = nullptr;
+  std::unique_ptr<GraphWatch> watch;
+  const auto make_context = [&](bool own_attention) {
+    llama_context_params params = context_params_for(options, model.get(), own_attention);
+    watch = std::make_unique<GraphWatch>();
+    params.cb_eval = GraphWatch::on_node;
+    params.cb_eval_user_data = watch.get();
+    taken = {};
+    needs_to_fill = &taken;
+    ContextHandle made(llama_init_from_model(model.get(), params));
+    needs_to_fill = nullptr;
+    return made;
+  };
+  EngineFacts facts;
+  bool own_attention = attends_itself(model_params, model.get());
+  ContextHandle context = make_context(own_attention);
+  if (context && own_attention) {
+    if (const Result<void> proven = watch->attention.prove(context.get(), model.get()); proven) {
+      facts.attention = watch->attention.kernel();
+    } else {
+      log::warn("attention stays the engine's own, which reads long prompts at about half the speed: {}", proven.error().message);
+      own_attention = false;
+      context.reset();
+      context = make_context(false);
+    }
+  }
   if (!context) return load_error(options.model_path);
 
-  EngineFacts facts;
   facts.name = metadata(model.get(), "general.name");
   if (facts.name.empty()) facts.name = std::filesystem::path(options.model_path).stem().string();
   facts.architecture = metadata(model.get(), "general.architecture");
@@ -457,10 +497,12 @@ Result<std::vector<EngineNeeds>> plan_llama_engine(const EngineOptions& options,
     with.context_tokens = variant.context_tokens;
     EngineNeeds needs;
     needs_to_fill = &needs;
-    const ContextHandle context(llama_init_from_model(model.get(), context_params_for(with, model.get())));
+    const llama_context_params params = context_params_for(with, model.get(), attends_itself(model_params, model.get()));
+    const ContextHandle context(llama_init_from_model(model.get(), params));
     needs_to_fill = nullptr;
     if (!context) continue;  // Not every model takes every KV type.
     needs.kv_type = variant.kv_type;
+    needs.attention_matrix = params.flash_attn_type == LLAMA_FLASH_ATTN_TYPE_DISABLED;
     needs.context_tokens = static_cast<std::int32_t>(llama_n_ctx_seq(context.get()));
     needs.context_trained = llama_model_n_ctx_train(model.get());
     needs.heads = llama_model_n_head(model.get());

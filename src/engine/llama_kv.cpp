@@ -72,13 +72,11 @@ Error unlike(std::string_view what) {
 
 }  // namespace
 
-bool KvTensorWatch::on_node(ggml_tensor* node, bool ask, void* self) {
-  auto* watch = static_cast<KvTensorWatch*>(self);
-  if (!ask || watch->closed_) return false;
+void KvTensorWatch::on_node(ggml_tensor* node) {
+  if (closed_) return;
   for (ggml_tensor* source : node->src) {
-    if (source != nullptr) watch->look_at(source);
+    if (source != nullptr) look_at(source);
   }
-  return false;  // The values of no node are wanted.
 }
 
 void KvTensorWatch::look_at(ggml_tensor* tensor) {
@@ -110,7 +108,7 @@ void LlamaKv::describe(SequenceId sequence, std::int32_t tokens, const Bytes& by
   }
 }
 
-Result<LlamaKv> LlamaKv::probe(llama_context* context, const llama_model* model, KvTensorWatch& watch) {
+Result<LlamaKv> LlamaKv::probe(llama_context* context, const llama_model* model, KvTensorWatch& watch, std::string_view attention) {
   if (llama_model_is_recurrent(model) || llama_model_is_hybrid(model)) return Error{ErrorCode::unavailable, "the model keeps a recurrent state, which cannot be cut in blocks"};
   if (llama_model_n_swa(model) > 0) return Error{ErrorCode::unavailable, "the model's sliding window cannot be cut in blocks"};
   if (llama_model_has_encoder(model)) return Error{ErrorCode::unavailable, "the model has an encoder"};
@@ -133,6 +131,7 @@ Result<LlamaKv> LlamaKv::probe(llama_context* context, const llama_model* model,
   LlamaKv kv;
   kv.context_ = context;
   kv.streams_ = llama_n_seq_max(context);
+  if (!attention.empty()) kv.shape_.layout = fmt::format("attention {};", attention);
   std::vector<ggml_tensor*> tensors = watch.tensors();
   std::ranges::sort(tensors, [](const ggml_tensor* a, const ggml_tensor* b) {
     return std::pair(!holds_keys(a), layer_of(a)) < std::pair(!holds_keys(b), layer_of(b));

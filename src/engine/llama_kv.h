@@ -20,17 +20,18 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/engine.h"
 
 namespace pensieve {
 
-// Set as the context's evaluation callback before its first step: collects the
-// tensors that are named as the KV cache's.
+// Collects the tensors that are named as the KV cache's.
 class KvTensorWatch {
  public:
-  static bool on_node(ggml_tensor* node, bool ask, void* self);
+  // To be called for every node before it is computed, from the context's first step on.
+  void on_node(ggml_tensor* node);
   const std::vector<ggml_tensor*>& tensors() const { return tensors_; }
 
  private:
@@ -43,8 +44,8 @@ class KvTensorWatch {
 class LlamaKv {
  public:
   // Runs one step of two tokens in sequence 0, and forgets it again. Says why when
-  // this model's cells cannot be moved.
-  static Result<LlamaKv> probe(llama_context* context, const llama_model* model, KvTensorWatch& watch);
+  // this model's cells cannot be moved. `attention` names the kernels that made them, for the layout.
+  static Result<LlamaKv> probe(llama_context* context, const llama_model* model, KvTensorWatch& watch, std::string_view attention);
 
   const KvShape& shape() const { return shape_; }
   Result<void> claim(SequenceId sequence, std::int32_t tokens);
