@@ -14,12 +14,13 @@
 
 #include "engine/engine.h"
 #include "worker/answer_reader.h"
+#include "worker/thinking_budget.h"
 
 namespace pensieve {
 
 struct Sequence {
   Sequence(GenerateRequest from, SequenceId in_slot, std::unique_ptr<Sampler> with, const ChatTemplate& chat, const Vocabulary& vocabulary)
-      : request(std::move(from)), slot(in_slot), sampler(std::move(with)), answer(chat, vocabulary, request) {}
+      : request(std::move(from)), slot(in_slot), sampler(std::move(with)), answer(chat, vocabulary, request), budget(chat, vocabulary, request) {}
 
   std::int32_t prompt_tokens() const { return static_cast<std::int32_t>(request.prompt.tokens.size()); }
   // The last token that was said is not run yet: it is `next`.
@@ -33,6 +34,7 @@ struct Sequence {
   SequenceId slot;
   std::unique_ptr<Sampler> sampler;
   AnswerReader answer;
+  ThinkingBudget budget;
   bool restoring = false;
   std::int32_t cached_tokens = 0;   // Of the prompt, in place when it began.
   std::int32_t position = 0;        // Tokens in the KV cache.

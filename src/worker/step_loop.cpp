@@ -274,7 +274,8 @@ void StepLoop::decode_step() {
 }
 
 void StepLoop::sample_and_report(Sequence& sequence, std::size_t row) {
-  const TokenId token = sequence.sampler->sample(engine_.logits(row));
+  const std::optional<TokenId> due = sequence.budget.next();
+  const TokenId token = due ? *due : sequence.sampler->sample(engine_.logits(row));
   const std::int64_t sampled_us = monotonic_us();
   sequence.sampler->accept(token);
   take_in(sequence, token, sampled_us);
@@ -288,6 +289,7 @@ void StepLoop::take_in(Sequence& sequence, TokenId token, std::int64_t sampled_u
   if (engine_.vocabulary().ends_turn(token)) return finish(sequence, FinishReason::end_turn);
 
   report_all(sequence, sequence.answer.push(token), sampled_us);
+  sequence.budget.took(token, sequence.answer.thinking());
   if (!sequence.answer.stopped_by().empty()) return finish(sequence, FinishReason::stop_sequence);
   if (sequence.answer.turn_is_over()) return finish(sequence, FinishReason::tool_use);
   if (sequence.output_tokens >= sequence.request.max_tokens) return finish(sequence, FinishReason::max_tokens);

@@ -90,6 +90,23 @@ describe("an agent's requests", () => {
     assert.equal(whole.usage.output_tokens_details.thinking_tokens > 0, true);
   });
 
+  test("thinking that reaches its budget is ended, and the answer goes on", async () => {
+    // What is put in takes the place of ten of the script's bytes.
+    const said = turns("<think>I count on.__________Five.");
+    const thinking = { type: "enabled", budget_tokens: 11 };
+    const body = ask(said, { thinking, max_tokens: 500 });
+    const list = await stream(server, body);
+    assert.deepEqual(blocksOf(list).map((block) => block.thinking ?? block.text), ["I count on.", "_Five."]);
+    assert.equal(stopOf(list), "end_turn");
+    const { usage } = list.find(({ event }) => event === "message_delta").data;
+    assert.equal(usage.output_tokens, "I count on.\n</think>_Five.".length + 1); // The fake's tokens are bytes; one ends the turn.
+    assert.ok(usage.output_tokens_details.thinking_tokens >= 11);
+    const whole = await (await server.post(body)).json();
+    assert.deepEqual(whole.content.map((block) => block.thinking ?? block.text), ["I count on.", "_Five."]);
+    const free = blocksOf(await stream(server, ask(said, { thinking: { ...thinking, budget_tokens: 1024 }, max_tokens: 500 })));
+    assert.deepEqual(free.map((block) => block.thinking), ["I count on.__________Five."]);
+  });
+
   test("a stop sequence counts in the text, not in thinking or calls", async () => {
     const said = turns(`<think>stop here</think>go${call("get_weather", { city: "stop" })}`);
     const list = await stream(server, ask(said, { tools: [weather], thinking: { type: "enabled", budget_tokens: 1024 }, stop_sequences: ["stop"], max_tokens: 500 }));

@@ -116,3 +116,23 @@ test("killed in the middle of a character, of a held-back stop sequence, at the 
   }
   await server.stop();
 });
+
+test("killed before, in and after the end that a thinking budget puts in", async () => {
+  const server = await Server.start({ fake: true, args: ["--slots", "1", "--deaths-max", "1000000"], env: { PENSIEVE_FAKE_STEP_US: "5000" } });
+  const body = ask('!turns ["<think>I count on.__________Five, as far as I can tell."]', { stream: true, max_tokens: 500, thinking: { type: "enabled", budget_tokens: 11 } });
+  const once = async () => {
+    const list = await all(events(await server.post(body)));
+    checkForm(list);
+    const parts = list.filter(({ event }) => event === "content_block_delta").map(({ data }) => [data.index, data.delta.thinking ?? data.delta.text]);
+    return { parts: [0, 1].map((index) => parts.filter((part) => part[0] === index).map((part) => part[1]).join("")), usage: list.find(({ event }) => event === "message_delta").data.usage.output_tokens };
+  };
+  const expected = await once();
+  assert.deepEqual(expected.parts, ["I count on.", "_Five, as far as I can tell."]);
+  for (let cycle = 0; cycle < 10; ++cycle) {
+    const running = once();
+    await pause(15 + cycle * 20);
+    await server.signalWorker();
+    assert.deepEqual(await running, expected, `cycle ${cycle}`);
+  }
+  await server.stop();
+});
