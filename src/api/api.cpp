@@ -81,6 +81,7 @@ Json kv_json(const WorkerStatus& worker) {
   return {{"exact", worker.ready->exact},
           {"tokens_from_slots", kv.tokens_from_slots},
           {"tokens_from_store", kv.tokens_from_store},
+          {"answers_recognised", kv.answers_recognised},
           {"store",
            {{"folder", worker.ready->store.empty() ? Json() : Json(worker.ready->store)},
             {"problem", !why_off.empty() ? Json(why_off) : why_not_written.empty() ? Json() : Json(why_not_written)},
@@ -184,6 +185,7 @@ struct Api::Run final : EventSink {
     made.prompt.text.clear();
     made.prompt.tokens = std::move(counted.tokens);
     made.opening = std::move(counted.opening);
+    made.origin = std::move(counted.origin);
     made.sampling = request.sampling;
     made.max_tokens = std::min(request.max_tokens, room);
     made.stop_sequences = request.stop_sequences;
@@ -613,6 +615,7 @@ void Api::refresh_metrics() const {
   const wire::KvFacts& kv = supervisor_.status().kv;
   metrics_.tokens_from_slots.Set(static_cast<double>(kv.tokens_from_slots));
   metrics_.tokens_from_store.Set(static_cast<double>(kv.tokens_from_store));
+  metrics_.answers_recognised.Set(static_cast<double>(kv.answers_recognised));
   metrics_.store_bytes.Set(static_cast<double>(kv.store_bytes));
   metrics_.store_blocks_set_aside.Set(static_cast<double>(kv.store_blocks_set_aside));
 }

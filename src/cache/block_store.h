@@ -62,6 +62,7 @@ class BlockStore {
   BlockStore& operator=(const BlockStore&) = delete;
 
   const BlockKey& fingerprint() const { return fingerprint_; }
+  std::string own_folder() const { return options_.folder + "/" + own_folder_; }  // Of this fingerprint's files.
   bool has(const BlockKey& key) const;
   // How many of `chain`, from its first, are here.
   std::size_t longest_chain(std::span<const BlockKey> chain) const;

@@ -157,6 +157,9 @@ struct GenerateRequest {
   // (a thinking mark that the template set, the head of a call that was asked for).
   // Whoever made the tokens (`counted`) said what it is.
   std::string opening;
+  // What the prompt's text is known by, so that the answer is recognised when it comes
+  // back in a later prompt; from `counted`, too. Empty: it will not be.
+  std::string origin;
   std::optional<Grammar> grammar;  // Made by the worker from what was asked for; not on the wire.
   // What was already sampled for this request, by a worker that is gone: the answer
   // goes on after it, as if nothing had happened. Not reported again.

@@ -39,6 +39,7 @@ Metrics::Metrics(std::shared_ptr<prometheus::Registry> r)
       worker_pss_bytes(gauge(*r, "pensieve_memory_pss_bytes", "Proportional set size", {{"process", "worker"}})),
       tokens_from_slots(gauge(*r, "pensieve_kv_reused_tokens", "Prompt tokens not computed again, since the worker's start, by where they lay", {{"from", "slot"}})),
       tokens_from_store(gauge(*r, "pensieve_kv_reused_tokens", "Prompt tokens not computed again, since the worker's start, by where they lay", {{"from", "store"}})),
+      answers_recognised(gauge(*r, "pensieve_answers_recognised", "Earlier answers in prompts that were taken as they had been sampled, since the worker's start")),
       store_bytes(gauge(*r, "pensieve_store_bytes", "Bytes of the block store")),
       store_blocks_set_aside(gauge(*r, "pensieve_store_blocks_set_aside", "Damaged blocks found since the worker's start")),
       tree_anonymous_bytes(gauge(*r, "pensieve_memory_bytes", "PSS of server and worker together, by kind", {{"kind", "anonymous"}})),

@@ -34,6 +34,7 @@ class Metrics {
   prometheus::Gauge& worker_pss_bytes;
   prometheus::Gauge& tokens_from_slots;  // Since the worker's start, as all of the KV cache.
   prometheus::Gauge& tokens_from_store;
+  prometheus::Gauge& answers_recognised;
   prometheus::Gauge& store_bytes;
   prometheus::Gauge& store_blocks_set_aside;
   prometheus::Gauge& tree_anonymous_bytes;

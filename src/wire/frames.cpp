@@ -321,6 +321,7 @@ GenerateRequest read_generate(Reader& reader) {
   request.max_tokens = reader.integer<std::int32_t>("max_tokens", true).value_or(0);
   if (request.max_tokens < 0) reader.fail("max_tokens", "an integer of at least 0");
   request.opening = reader.text("opening");
+  request.origin = reader.text("origin");
   request.said = reader.tokens("said");
   request.events_to_skip = reader.integer<std::int32_t>("events_to_skip").value_or(0);
   request.keep_seconds = reader.integer<std::int32_t>("keep_seconds").value_or(0);
@@ -388,6 +389,7 @@ constexpr std::pair<const char*, std::uint64_t KvFacts::*> kKvNumbers[] = {
     {"store_blocks_evicted", &KvFacts::store_blocks_evicted},
     {"store_blocks_set_aside", &KvFacts::store_blocks_set_aside},
     {"store_bytes_written_today", &KvFacts::store_bytes_written_today},
+    {"answers_recognised", &KvFacts::answers_recognised},
     {"store_pending", &KvFacts::store_pending},
 };
 
@@ -538,6 +540,7 @@ std::string encode(const Command& command) {
                    put(object, "seed", request.sampling.seed);
                    if (!request.stop_sequences.empty()) object["stop_sequences"] = request.stop_sequences;
                    if (!request.opening.empty()) object["opening"] = request.opening;
+                   if (!request.origin.empty()) object["origin"] = request.origin;
                    if (!request.said.empty()) object["said"] = request.said;
                    if (request.events_to_skip != 0) object["events_to_skip"] = request.events_to_skip;
                    if (request.keep_seconds != 0) object["keep_seconds"] = request.keep_seconds;
@@ -613,6 +616,7 @@ std::string encode(const Report& report) {
             object["input_tokens"] = counted.input_tokens;
             if (!counted.tokens.empty()) object["tokens"] = counted.tokens;
             if (!counted.opening.empty()) object["opening"] = counted.opening;
+            if (!counted.origin.empty()) object["origin"] = counted.origin;
           },
           [&](const Event& event) {
             std::visit(Overloaded{
@@ -693,7 +697,7 @@ Result<Report> parse_report(std::string_view line) {
   } else if (name == "ready") {
     report = read_ready(reader);
   } else if (name == "counted") {
-    report = Counted{reader.id(), reader.integer<std::int32_t>("input_tokens", true).value_or(0), reader.tokens("tokens"), reader.text("opening")};
+    report = Counted{reader.id(), reader.integer<std::int32_t>("input_tokens", true).value_or(0), reader.tokens("tokens"), reader.text("opening"), reader.text("origin")};
   } else if (name == "started") {
     report = Event{reader.id(), Started{reader.integer<std::int32_t>("input_tokens", true).value_or(0),
                                         reader.integer<std::int32_t>("cached_tokens").value_or(0),

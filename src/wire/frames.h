@@ -103,7 +103,8 @@ struct Counted {
   RequestId id{};
   std::int32_t input_tokens = 0;
   std::vector<TokenId> tokens;
-  std::string opening;  // See GenerateRequest::opening; goes with the tokens.
+  std::string opening;  // See GenerateRequest::opening; goes with the tokens. So does
+  std::string origin;   // GenerateRequest::origin.
   bool operator==(const Counted&) const = default;
 };
 struct Event {  // Something happened to a request. Failed too answers a Count that could not be done.
@@ -120,6 +121,7 @@ struct KvFacts {  // What was reused, and what the block store holds. Counted si
   std::uint64_t store_blocks_evicted = 0;
   std::uint64_t store_blocks_set_aside = 0;
   std::uint64_t store_bytes_written_today = 0;
+  std::uint64_t answers_recognised = 0;  // In prompts, and taken as they were sampled.
   std::uint64_t store_pending = 0;  // Slots of which something will be stored yet.
   std::string store_problem;  // Why nothing is written; empty: it is.
   bool operator==(const KvFacts&) const = default;

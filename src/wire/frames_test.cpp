@@ -54,6 +54,7 @@ TEST(Frames, BlocksToolsAndSettingsComeBackAsTheyWere) {
   GenerateRequest& request = generate.request;
   request.id = RequestId{1};
   request.opening = "<think>\n";
+  request.origin = "12-34";
   request.said = {7, 8};
   request.events_to_skip = 1;
   request.keep_seconds = 300;
@@ -84,7 +85,7 @@ TEST(Frames, ReportsComeBackAsTheyWere) {
   EXPECT_EQ(report_round_trip(hello), hello);
   const Ready ready{{"demo", "phi3", 12, 34, 56, 78}, 2, 4096, 99, "CPU", "model", "hermes", true, true, "/store", "why"};
   EXPECT_EQ(report_round_trip(ready), ready);
-  const Counted counted{RequestId{2}, 2, {5, 6}, "<think>"};
+  const Counted counted{RequestId{2}, 2, {5, 6}, "<think>", "12-34"};
   EXPECT_EQ(report_round_trip(counted), counted);
   EXPECT_EQ(event_round_trip(Started{5, 2, 1}), (Started{5, 2, 1}));
   EXPECT_EQ(event_round_trip(Prefilled{5, 20}), (Prefilled{5, 20}));
@@ -105,7 +106,7 @@ TEST(Frames, ReportsComeBackAsTheyWere) {
   const Failed failed = event_round_trip(Failed{{ErrorCode::overloaded, "no room"}});
   EXPECT_EQ(failed.error.code, ErrorCode::overloaded);
   EXPECT_EQ(failed.error.message, "no room");
-  const HealthReport health{"ready", 1, 2, 3, 4, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, "full"}};
+  const HealthReport health{"ready", 1, 2, 3, 4, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, "full"}};
   EXPECT_EQ(report_round_trip(health), health);
   EXPECT_EQ(report_round_trip(Fatal{{ErrorCode::corrupt, "bad file"}}).error.message, "bad file");
 }

@@ -26,6 +26,18 @@ bool may_call(const Prompt& prompt) { return prompt.tool_choice.kind != ToolChoi
 
 }  // namespace
 
+// Control tokens are no part of an answer, but the marks of calls and thinking must be seen.
+std::string visible_text(const ChatTemplate& chat, const Vocabulary& vocabulary, TokenId token) {
+  std::string piece = vocabulary.piece(token);
+  if (!piece.empty()) return piece;
+  std::string mark = vocabulary.control_text(token);
+  if (mark.empty()) return mark;
+  const ThinkingMarks& thinking = chat.thinking_marks();
+  const bool known = std::ranges::find(chat.tool_syntax().marks(), mark) != chat.tool_syntax().marks().end() || mark == thinking.close ||
+                     (!thinking.open.empty() && thinking.open.starts_with(mark));
+  return known ? mark : std::string();
+}
+
 AnswerReader::AnswerReader(const ChatTemplate& chat, const Vocabulary& vocabulary, const GenerateRequest& request)
     : chat_(chat),
       vocabulary_(vocabulary),
@@ -38,21 +50,9 @@ AnswerReader::AnswerReader(const ChatTemplate& chat, const Vocabulary& vocabular
   parser_->push(request.opening, already_in_the_prompt);
 }
 
-// Control tokens are no part of an answer, but the marks of calls and thinking must be seen.
-std::string AnswerReader::visible(TokenId token) const {
-  std::string piece = vocabulary_.piece(token);
-  if (!piece.empty()) return piece;
-  std::string mark = vocabulary_.control_text(token);
-  if (mark.empty()) return mark;
-  const ThinkingMarks& thinking = chat_.thinking_marks();
-  const bool known = std::ranges::find(chat_.tool_syntax().marks(), mark) != chat_.tool_syntax().marks().end() || mark == thinking.close ||
-                     (!thinking.open.empty() && thinking.open.starts_with(mark));
-  return known ? mark : std::string();
-}
-
 std::vector<StreamEvent> AnswerReader::push(TokenId token) {
   std::vector<AnswerPart> parts;
-  const std::string text = characters_.push(visible(token));
+  const std::string text = characters_.push(visible_text(chat_, vocabulary_, token));
   if (!text.empty()) parser_->push(text, parts);
   return events_of(parts);
 }

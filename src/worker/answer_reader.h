@@ -19,6 +19,9 @@
 
 namespace pensieve {
 
+// What a token adds to an answer: its text; of the control tokens only the marks of calls and thinking.
+std::string visible_text(const ChatTemplate& chat, const Vocabulary& vocabulary, TokenId token);
+
 class AnswerReader {
  public:
   // `chat` and `vocabulary` must outlive it. `request` has its prompt as tokens and its seed.
@@ -34,7 +37,6 @@ class AnswerReader {
   bool thinking() const { return parser_->thinking(); }
 
  private:
-  std::string visible(TokenId token) const;
   std::vector<StreamEvent> events_of(const std::vector<AnswerPart>& parts);
   void flush_text(std::vector<StreamEvent>& events);
   std::string next_call_id();

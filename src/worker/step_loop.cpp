@@ -20,8 +20,8 @@ constexpr std::chrono::seconds kLastStoring{1};         // What is not stored th
 
 }  // namespace
 
-StepLoop::StepLoop(Engine& engine, const ChatTemplate& chat, Inbox& inbox, Progress& progress, WirePort& port, std::unique_ptr<BlockStore> store, bool exact)
-    : engine_(engine), chat_(chat), inbox_(inbox), progress_(progress), port_(port), keeper_(engine, std::move(store), exact) {}
+StepLoop::StepLoop(Engine& engine, const ChatTemplate& chat, Inbox& inbox, Progress& progress, WirePort& port, AnswerMemory& answers, std::unique_ptr<BlockStore> store, bool exact)
+    : engine_(engine), chat_(chat), inbox_(inbox), progress_(progress), port_(port), answers_(answers), keeper_(engine, std::move(store), exact) {}
 
 StepLoop::~StepLoop() = default;
 
@@ -286,6 +286,7 @@ void StepLoop::take_in(Sequence& sequence, TokenId token, std::int64_t sampled_u
   sequence.next = token;
   ++sequence.output_tokens;
   sequence.unreported.push_back(token);
+  sequence.sampled.push_back(token);
   if (engine_.vocabulary().ends_turn(token)) return finish(sequence, FinishReason::end_turn);
 
   report_all(sequence, sequence.answer.push(token), sampled_us);
@@ -329,6 +330,8 @@ void StepLoop::finish(Sequence& sequence, FinishReason reason) {
     if (reason == FinishReason::end_turn && !sequence.answer.stopped_by().empty()) reason = FinishReason::stop_sequence;
     else if (reason == FinishReason::end_turn && sequence.answer.called()) reason = FinishReason::tool_use;
   }
+  // With a stop sequence the client was told less than was sampled.
+  if (reason != FinishReason::stop_sequence) answers_.keep(sequence.request.origin, sequence.request.opening, std::move(sequence.sampled));
   Finished finished;
   finished.reason = reason;
   finished.stop_sequence = sequence.answer.stopped_by();

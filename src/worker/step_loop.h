@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "worker/answer_memory.h"
 #include "worker/answer_reader.h"
 #include "worker/inbox.h"
 #include "worker/kv_keeper.h"
@@ -37,7 +38,7 @@ inline constexpr int kStoringShare = 20;  // One part in twenty: 5 %.
 class StepLoop {
  public:
   // `store` may be null.
-  StepLoop(Engine& engine, const ChatTemplate& chat, Inbox& inbox, Progress& progress, WirePort& port, std::unique_ptr<BlockStore> store, bool exact);
+  StepLoop(Engine& engine, const ChatTemplate& chat, Inbox& inbox, Progress& progress, WirePort& port, AnswerMemory& answers, std::unique_ptr<BlockStore> store, bool exact);
   ~StepLoop();
 
   // Until a Shutdown, or the end of input and of all requests.
@@ -73,6 +74,7 @@ class StepLoop {
   Inbox& inbox_;
   Progress& progress_;
   WirePort& port_;
+  AnswerMemory& answers_;
   std::vector<std::unique_ptr<Sequence>> running_;  // In order of arrival.
   std::deque<GenerateRequest> waiting_;
   KvKeeper keeper_;

@@ -11,6 +11,7 @@
 #include "chat/answer_grammar.h"
 #include "chat/chat_template.h"
 #include "platform/memory.h"
+#include "worker/prompt_reader.h"
 #include "worker/step_loop.h"
 
 namespace pensieve {
@@ -35,8 +36,8 @@ std::string json_safe(std::string text) {
 // Answers everything that needs no engine, and hands the rest on.
 class WireThread {
  public:
-  WireThread(const Engine& engine, const ChatTemplate& chat, WirePort& port, Inbox& inbox, Progress& progress)
-      : engine_(engine), chat_(chat), port_(port), inbox_(inbox), progress_(progress) {}
+  WireThread(const Engine& engine, const ChatTemplate& chat, const AnswerMemory& answers, WirePort& port, Inbox& inbox, Progress& progress)
+      : engine_(engine), chat_(chat), prompts_(chat, engine.vocabulary(), answers), port_(port), inbox_(inbox), progress_(progress) {}
 
   void run() {
     while (std::optional<std::string> line = port_.read_line()) {
@@ -55,32 +56,38 @@ class WireThread {
 
  private:
   void handle(wire::Count& count) {
-    std::string opening;
-    auto tokens = tokens_of(count.prompt, opening);
+    auto read = prompts_.read(count.prompt);
     // A schema that cannot be used is refused with the count, before anything was promised.
-    if (auto grammar = answer_grammar(count.prompt, opening, chat_.tool_syntax(), chat_.thinking_marks()); tokens && !grammar) tokens = std::move(grammar).error();
-    if (!tokens) return port_.send(wire::Event{count.id, Failed{std::move(tokens).error()}});
-    wire::Counted counted{count.id, static_cast<std::int32_t>(tokens->size()), {}, {}};
+    if (auto grammar = answer_grammar(count.prompt, read ? read->opening : std::string(), chat_.tool_syntax(), chat_.thinking_marks()); read && !grammar) read = std::move(grammar).error();
+    if (!read) return port_.send(wire::Event{count.id, Failed{std::move(read).error()}});
+    answers_recognised_ += static_cast<std::uint64_t>(read->answers_recognised);
+    wire::Counted counted{count.id, static_cast<std::int32_t>(read->tokens.size()), {}, {}, {}};
     if (count.wants_tokens) {
-      counted.tokens = *std::move(tokens);
-      counted.opening = std::move(opening);
+      counted.tokens = std::move(read->tokens);
+      counted.opening = std::move(read->opening);
+      counted.origin = std::move(read->origin);
     }
     port_.send(counted);
   }
 
   void handle(wire::Generate& generate) {
     GenerateRequest& request = generate.request;
-    auto tokens = tokens_of(request.prompt, request.opening);
-    if (!tokens) return port_.send(wire::Event{request.id, Failed{std::move(tokens).error()}});
+    auto read = prompts_.read(request.prompt);
+    if (!read) return port_.send(wire::Event{request.id, Failed{std::move(read).error()}});
+    if (request.prompt.tokens.empty()) {  // Else they came with the tokens.
+      request.opening = std::move(read->opening);
+      request.origin = std::move(read->origin);
+      answers_recognised_ += static_cast<std::uint64_t>(read->answers_recognised);
+    }
     auto grammar = answer_grammar(request.prompt, request.opening, chat_.tool_syntax(), chat_.thinking_marks());
     if (!grammar) return port_.send(wire::Event{request.id, Failed{std::move(grammar).error()}});
     request.grammar = *std::move(grammar);
     const std::int32_t room = engine_.facts().context_tokens;
-    if (tokens->empty() || std::ssize(*tokens) >= room) {
+    if (read->tokens.empty() || std::ssize(read->tokens) >= room) {
       return port_.send(wire::Event{
-          request.id, Failed{{ErrorCode::invalid_argument, fmt::format("prompt is too long: {} tokens > {} maximum", tokens->size(), room - 1)}}});
+          request.id, Failed{{ErrorCode::invalid_argument, fmt::format("prompt is too long: {} tokens > {} maximum", read->tokens.size(), room - 1)}}});
     }
-    request.prompt.tokens = *std::move(tokens);
+    request.prompt.tokens = std::move(read->tokens);
     request.prompt.messages.clear();
     const Sampling& model = engine_.facts().defaults;
     Sampling& sampling = request.sampling;
@@ -101,30 +108,16 @@ class WireThread {
     log::info("memory: {}", memory.level);
     if (memory.level != "safe") return_freed_memory();
   }
-  void handle(wire::Health&) { port_.send(wire::HealthReport{"ready", progress_.running, progress_.waiting, progress_.steps, engine_.pulse(), progress_.kv()}); }
-
-  // `opening` is set where the prompt is rendered here, and left alone where it came as tokens.
-  Result<std::vector<TokenId>> tokens_of(const Prompt& prompt, std::string& opening) const {
-    const Vocabulary& vocabulary = engine_.vocabulary();
-    if (!prompt.tokens.empty()) {
-      for (const TokenId token : prompt.tokens) {
-        if (token < 0 || token >= vocabulary.size()) return Error{ErrorCode::invalid_argument, fmt::format("tokens: {} is outside the vocabulary", token)};
-      }
-      return prompt.tokens;
-    }
-    if (!prompt.text.empty()) return vocabulary.tokenise(prompt.text, vocabulary.adds_begin());
-    Result<RenderedPrompt> rendered = chat_.render(prompt);
-    if (!rendered) return std::move(rendered).error();
-    opening = std::move(rendered->opening);
-    const std::string& text = rendered->text;
-    // Some templates write the begin marker themselves; it must not stand twice.
-    const std::string begin = vocabulary.control_text(vocabulary.begin_token());
-    const bool has_begin = !begin.empty() && text.starts_with(begin);
-    return vocabulary.tokenise(text, vocabulary.adds_begin() && !has_begin);
+  void handle(wire::Health&) {
+    wire::KvFacts kv = progress_.kv();
+    kv.answers_recognised = answers_recognised_;
+    port_.send(wire::HealthReport{"ready", progress_.running, progress_.waiting, progress_.steps, engine_.pulse(), std::move(kv)});
   }
 
   const Engine& engine_;
   const ChatTemplate& chat_;
+  const PromptReader prompts_;
+  std::uint64_t answers_recognised_ = 0;
   WirePort& port_;
   Inbox& inbox_;
   Progress& progress_;
@@ -195,9 +188,10 @@ int run_worker(const WorkerOptions& options, const EngineLoader& load) {
 
   Inbox inbox;
   Progress progress;
-  WireThread wire_thread(**engine, *chat, port, inbox, progress);
+  std::unique_ptr<AnswerMemory> answers = store ? std::make_unique<AnswerMemory>(real_files(), (*store)->own_folder() + "/answers") : std::make_unique<AnswerMemory>();
+  WireThread wire_thread(**engine, *chat, *answers, port, inbox, progress);
   std::jthread reader([&] { wire_thread.run(); });
-  StepLoop(**engine, *chat, inbox, progress, port, store ? *std::move(store) : nullptr, exact).run();
+  StepLoop(**engine, *chat, inbox, progress, port, *answers, store ? *std::move(store) : nullptr, exact).run();
   // The reader may sit in read(): leave without it. Everything reported is written.
   std::fflush(nullptr);
   std::_Exit(0);

@@ -113,6 +113,48 @@ describe("kv", () => {
     await worker.stop();
   });
 
+  test("an answer that comes back is the ids that were sampled, also after kill -9", async () => {
+    const own = mkdtempSync(join(tmpdir(), "pensieve-kv-"));
+    let worker = await start(own);
+    const count = async (by, messages) => {
+      const n = next();
+      by.send({ cmd: "count", id: n, messages, wants_tokens: true });
+      return by.when((r) => r.event === "counted" && r.id === n);
+    };
+    // An answer of the hot model that no tokeniser would have cut as it was sampled. Its text must
+    // be whole, or the client could not send it back.
+    let first, answer, second, anew;
+    for (let seed = 1; ; ++seed) {
+      assert.ok(seed < 40, "a hot model says something that is tokenised otherwise");
+      first = ask(50 + seed, 60);
+      answer = await worker.generate({ id: next(), messages: first, ...seeded, seed, max_tokens: 40 });
+      second = [...first, { role: "assistant", content: answer.text }, { role: "user", content: "and then?" }];
+      anew = await count(cold, second); // This worker never said it.
+      const ids = answer.tokens.slice(0, answer.last.reason === "end_turn" ? -1 : undefined);
+      const there = JSON.stringify(anew.tokens).includes(JSON.stringify(ids).slice(1, -1));
+      if (!there && !answer.text.includes("\ufffd") && answer.text.trim() === answer.text && JSON.stringify((await count(worker, second)).tokens).includes(JSON.stringify(ids).slice(1, -1))) break;
+    }
+    const counted = await count(worker, second);
+    assert.notDeepEqual(counted.tokens, anew.tokens, "retokenised, it would be other ids");
+    const covered = answer.last.input_tokens + answer.last.output_tokens - (answer.last.reason === "end_turn" ? 1 : 0);
+    await settled(worker);
+    const warm = await worker.generate({ id: next(), messages: second, ...greedy });
+    assert.ok(started(warm).cached_tokens >= covered - 8, `${started(warm).cached_tokens} of ${covered} tokens of the turn before were there`);
+    assert.equal(started(warm).input_tokens, counted.input_tokens, "counted as it is run");
+    await settled(worker);
+    worker.child.kill("SIGKILL");
+    await worker.exited;
+    worker = await start(own);
+    assert.deepEqual((await count(worker, second)).tokens, counted.tokens, "known after kill -9");
+    const after = await worker.generate({ id: next(), messages: second, ...greedy });
+    assert.ok(started(after).cached_tokens >= covered - 8, `${started(after).cached_tokens} of ${covered} after kill -9`);
+    assert.deepEqual(after.tokens, warm.tokens);
+    const health = await settled(worker);
+    assert.ok(health.answers_recognised >= 2);
+    await worker.stop();
+    rmSync(own, { recursive: true });
+  });
+
   test("a flipped, a torn and a swapped block are never used; the answer is right all the same", async () => {
     const own = mkdtempSync(join(tmpdir(), "pensieve-kv-"));
     const messages = ask(40, 300);

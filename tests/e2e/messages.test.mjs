@@ -159,6 +159,7 @@ describe("messages", () => {
       "llm_requests_waiting gauge",
       "llm_time_between_tokens_seconds histogram",
       "llm_time_to_first_token_seconds histogram",
+      "pensieve_answers_recognised gauge",
       "pensieve_kv_reused_tokens gauge",
       "pensieve_memory_available_bytes gauge",
       "pensieve_memory_budget_bytes gauge",
