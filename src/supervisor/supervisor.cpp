@@ -156,10 +156,13 @@ void Supervisor::reload() {
 void Supervisor::end_worker(WorkerState state, std::string why) {
   if (stopping_ || status_.state == WorkerState::failed) return;
   wanted_ = false;
+  const bool listens = status_.state == WorkerState::ready;
   set_state(state, std::move(why));
   if (!link_ || link_->dismissed) return;
   link_->dismissed = state;
-  link_->child.send_signal(SIGTERM);
+  // In an orderly way: it stores what its slots hold first, for a second at most. What it says from now on is not heard.
+  if (listens) send(wire::Shutdown{});
+  else link_->child.send_signal(SIGTERM);
   asio::co_spawn(io_, insist(link_), asio::detached);
 }
 
