@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
+#include <csignal>
 #include <cstring>
 
 #include "base/check.h"
@@ -31,6 +33,15 @@ std::optional<std::pair<BlockKey, BlockKey>> parse_name(std::string_view name) {
   const auto parent = parse_key(name.substr(33, 32));
   if (!key || !parent) return std::nullopt;
   return std::pair(*key, *parent);
+}
+
+// "ANYTHING.PID.tmp": whether no process of this number is there, but this one, which has just begun.
+bool writer_is_gone(std::string_view name) {
+  name.remove_suffix(std::string_view(".tmp").size());
+  const std::size_t dot = name.rfind('.');
+  pid_t pid = 0;
+  if (dot == std::string_view::npos || std::from_chars(name.data() + dot + 1, name.data() + name.size(), pid).ec != std::errc() || pid <= 0) return false;
+  return pid == ::getpid() || (::kill(pid, 0) != 0 && errno == ESRCH);
 }
 
 std::uint64_t content_bytes(const BlockHead& head) {
@@ -82,7 +93,7 @@ void BlockStore::scan_folder(const std::string& name) {
   const auto files = files_.list(options_.folder + "/" + name);
   if (!files) return;
   for (const FolderEntry& file : *files) {
-    if (file.name.ends_with(".tmp") && now() - file.modified > 1h) {
+    if (file.name.ends_with(".tmp") && (now() - file.modified > 1h || writer_is_gone(file.name))) {
       (void)files_.remove(options_.folder + "/" + name + "/" + file.name);  // Left by a worker that was killed.
       continue;
     }
