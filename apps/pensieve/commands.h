@@ -52,6 +52,11 @@ struct StatusOptions {
   bool json = false;
 };
 int status(const StatusOptions& options);
+struct ReloadOptions {
+  std::string url = "http://127.0.0.1:7777";
+  int wait_seconds = 120;
+};
+int reload(const ReloadOptions& options);  // Returns when the new worker is ready.
 int plan(const PlanOptions& options);
 
 // The catalogue: `ls`, `show`, `rm`, `alias`, `pull`.

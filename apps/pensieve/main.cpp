@@ -84,6 +84,11 @@ int main(int argc, char** argv) {
   status_command->add_flag("--watch", status_options.watch, "Again every second");
   status_command->add_flag("--json", status_options.json, "Print what /health says");
 
+  ReloadOptions reload_options;
+  CLI::App* reload_command = app.add_subcommand("reload", "Replace the worker of a running server: its program and its model file as they are now; streams go on");
+  reload_command->add_option("--url", reload_options.url, "The server, on this machine")->capture_default_str();
+  reload_command->add_option("--wait", reload_options.wait_seconds, "Seconds to wait for the new worker")->capture_default_str()->check(CLI::Range(1, 86400));
+
   ModelsOptions models_options;
   const auto add_models_command = [&](const char* name, const char* help) {
     CLI::App* command = app.add_subcommand(name, help);
@@ -164,6 +169,7 @@ int main(int argc, char** argv) {
   }
   if (connect_command->parsed()) return connect(connect_options);
   if (status_command->parsed()) return status(status_options);
+  if (reload_command->parsed()) return reload(reload_options);
   if (plan_command->parsed()) {
     plan_options.worker = worker_beside(own_path(argv[0]));
     plan_options.slots_fixed = plan_slots->count() > 0;

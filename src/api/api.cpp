@@ -568,6 +568,7 @@ http::Reply Api::health(const http::Request&) const {
                      {"ready", ready},
                      {"problem", worker.problem.empty() ? Json() : Json(worker.problem)},
                      {"version", kVersion},
+                     {"pid", ::getpid()},
                      {"engine_version", worker.engine_version},
                      {"model", model},
                      {"memory",
