@@ -2,11 +2,13 @@
 // undisturbed run says. The real worker with the trained model, through the official SDK.
 import Anthropic from "@anthropic-ai/sdk";
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { all, ask, checkForm, events, Server, textOf } from "./server.mjs";
+import { bin } from "./programs.mjs";
+import { all, ask, blocksOf, call, checkForm, events, Server, textOf, turns } from "./server.mjs";
 
 const cycles = Number(process.env.PENSIEVE_KILL_CYCLES ?? 25);
 // A cheap generator, so that a failure can be run again: PENSIEVE_KILL_SEED.
@@ -16,6 +18,13 @@ const random = () => {
   state = (state * 1103515245 + 12345) % 2147483648;
   return state / 2147483648;
 };
+const commandOf = (pid) => {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return "";
+  }
+};
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const filler = (number) => Array.from({ length: 90 }, (_, i) => `word${(i * 7 + number * 13) % 101}`).join(" ");
@@ -24,13 +33,18 @@ const bodies = [
   { temperature: 1.3, top_k: 0, top_p: 1, seed: 7, max_tokens: 90, messages: [{ role: "user", content: "Tell me a story about a lighthouse." }] },
   { temperature: 0.9, seed: 8, max_tokens: 60, stop_sequences: ["zzz", "20,"], messages: [{ role: "user", content: `${filler(1)} Count from 1 to 40.` }] },
   { temperature: 1.5, top_k: 0, top_p: 1, min_p: 0, seed: 9, max_tokens: 70, messages: [{ role: "user", content: filler(2) }] },
+  {
+    temperature: 0.8, seed: 10, max_tokens: 150, messages: [{ role: "user", content: `${filler(3)} What is the weather in Paris?` }],
+    tools: [{ name: "get_weather", description: "Get the weather of a city", input_schema: { type: "object", properties: { city: { type: "string" } }, required: ["city"] } }],
+    tool_choice: { type: "any" },
+  },
 ].map((body) => ({ model: "claude-test", ...body }));
 
 describe("kill it", () => {
   let server, folder, client;
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), "pensieve-resume-"));
-    server = await Server.start({ args: ["--slots", "4", "--context", "2048", "--deaths-max", "1000000", "--store", folder] });
+    server = await Server.start({ args: ["--slots", "4", "--context", "2048", "--deaths-max", "1000000", "--stall-timeout", "2", "--memory", "2G", "--store", folder] });
     client = new Anthropic({ baseURL: server.url, apiKey: "x", maxRetries: 0 });
   });
   after(async () => {
@@ -38,40 +52,55 @@ describe("kill it", () => {
     rmSync(folder, { recursive: true });
   });
 
-  const stream = async (body, onText) => {
+  const stream = async (body, onEvent) => {
     const message = client.messages.stream(body);
-    if (onText) message.on("text", onText);
+    if (onEvent) message.on("streamEvent", (event) => event.type !== "ping" && onEvent());
     const { content, stop_reason, stop_sequence, usage } = await message.finalMessage();
-    return { text: content.map((block) => block.text ?? block.thinking).join(""), stop_reason, stop_sequence, output_tokens: usage.output_tokens };
+    return { content: content.map(({ type, text, thinking, id, name, input }) => ({ type, text, thinking, id, name, input })), stop_reason, stop_sequence, output_tokens: usage.output_tokens };
   };
 
   test(`${cycles} kills at random moments, 1 to 4 streams (seed ${seed})`, async () => {
     const expected = [];
     for (const body of bodies) expected.push(await stream(body));
+    assert.equal(expected.at(-1).stop_reason, "tool_use");
     const pauses = [];
-    let resumedBefore = 0;
+    const workers = new Set();
     for (let cycle = 0; cycle < cycles; ++cycle) {
       const count = 1 + Math.floor(random() * 4);
-      const signal = ["SIGKILL", "SIGKILL", "SIGSEGV"][Math.floor(random() * 3)];
+      const first = Math.floor(random() * bodies.length);
+      // A stopped process is found by its silence, which takes the stall timeout: not too often.
+      const signal = cycle % 12 === 6 ? "SIGSTOP" : ["SIGKILL", "SIGKILL", "SIGSEGV"][Math.floor(random() * 3)];
       let last = performance.now(), longest = 0;
       const tick = () => {
         longest = Math.max(longest, performance.now() - last);
         last = performance.now();
       };
-      const running = bodies.slice(0, count).map((body) => stream(body, tick));
+      const chosen = Array.from({ length: count }, (_, i) => (first + i) % bodies.length);
+      const running = chosen.map((i) => stream(bodies[i], tick));
       const kills = signal === "SIGKILL" && random() < 0.3 ? 2 : 1; // Now and then once more while it resumes.
       for (let kill = 0; kill < kills; ++kill) {
         await pause(random() * 350);
-        await server.signalWorker(signal);
+        workers.add(await server.signalWorker(signal));
       }
       const results = await Promise.all(running);
-      results.forEach((result, i) => assert.deepEqual(result, expected[i], `cycle ${cycle}, stream ${i} of ${count}, ${signal}, seed ${seed}`));
-      pauses.push(longest);
+      results.forEach((result, i) => assert.deepEqual(result, expected[chosen[i]], `cycle ${cycle}, body ${chosen[i]}, ${i + 1} of ${count}, ${signal}, seed ${seed}`));
+      if (signal !== "SIGSTOP") pauses.push(longest);
     }
     const health = await server.until((h) => h.ready && h.slots.running === 0);
     assert.ok(health.worker.requests_resumed > cycles / 4, `${health.worker.requests_resumed} streams were resumed`);
     assert.ok(health.worker.restarts >= cycles * 0.8);
     assert.equal(health.kv.store.blocks_set_aside, 0);
+    assert.ok(health.memory.anonymous_bytes <= health.memory.budget_bytes, `${health.memory.anonymous_bytes} of ${health.memory.budget_bytes} bytes`);
+    assert.ok(health.memory.committed_bytes <= health.memory.budget_bytes);
+    // What was stored under all this is whole, and nothing else is left: no half-written file, no process.
+    const verified = spawnSync(bin("pensieve"), ["store", "verify", "--store", folder], { encoding: "utf8" });
+    assert.equal(verified.status, 0, verified.stdout + verified.stderr);
+    const left = readdirSync(folder, { recursive: true }).map(String).filter((name) => name.endsWith(".tmp") && !name.endsWith(`.${health.worker.pid}.tmp`));
+    assert.deepEqual(left, []);
+    for (const pid of workers) {
+      if (pid !== health.worker.pid) assert.ok(!commandOf(pid).includes("pensieve-worker"), `worker ${pid} is still there`);
+    }
+    console.log(`# ${verified.stdout.trim().split("\n").at(-1)}`);
     pauses.sort((a, b) => a - b);
     console.log(`# longest pause between two pieces of text: median ${pauses[pauses.length >> 1].toFixed(0)} ms, p99 ${pauses[Math.floor(pauses.length * 0.99)].toFixed(0)} ms; ${health.worker.requests_resumed} streams resumed over ${health.worker.restarts} deaths`);
   });
@@ -88,6 +117,26 @@ describe("kill it", () => {
     }
   });
 
+  test("pensieve reload replaces the worker and says so; streams go on", async () => {
+    const expected = await stream(bodies[1]);
+    const { worker } = await server.until((h) => h.ready);
+    const running = stream(bodies[1]);
+    await pause(100);
+    const reload = (url) => new Promise((resolve) => {
+      const child = spawn(bin("pensieve"), ["reload", "--url", url], { stdio: ["ignore", "pipe", "pipe"] });
+      let said = "";
+      for (const out of [child.stdout, child.stderr]) out.on("data", (data) => (said += data));
+      child.on("close", (code) => resolve({ code, said }));
+    });
+    const { code, said } = await reload(server.url);
+    assert.equal(code, 0, said);
+    assert.match(said, new RegExp(`^worker ${worker.pid} replaced by [0-9]+; `));
+    assert.deepEqual(await running, expected);
+    assert.notEqual((await server.health()).worker.pid, worker.pid);
+    assert.equal((await reload("http://192.0.2.1:7777")).code, 2, "only on this machine");
+    assert.equal((await reload("http://127.0.0.1:1")).code, 1);
+  });
+
   test("a client that leaves while its worker is down is not resumed", async () => {
     const controller = new AbortController();
     const reply = await fetch(`${server.url}/v1/messages`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ ...bodies[0], stream: true }), signal: controller.signal });
@@ -97,6 +146,23 @@ describe("kill it", () => {
     controller.abort();
     await server.until((h) => h.ready && h.slots.running === 0 && h.worker.pid !== killed);
   });
+});
+
+test("killed in the middle of a tool call: the call is whole, and there once", async () => {
+  const server = await Server.start({ fake: true, args: ["--slots", "1", "--deaths-max", "1000000"], env: { PENSIEVE_FAKE_STEP_US: "3000" } });
+  const tools = [{ name: "look", description: "looks", input_schema: { type: "object", properties: { at: { type: "string" } } } }];
+  const body = ask(turns(`I look. ${call("look", { at: "h\u00e9 \u20ac \ud83d\ude00 }{" })}\n${call("look", { at: "b" })}`), { stream: true, tools, max_tokens: 400, seed: 5 });
+  const undisturbed = blocksOf(await all(events(await server.post(body))));
+  assert.equal(undisturbed.filter((block) => block.type === "tool_use").length, 2);
+  for (let cycle = 0; cycle < 10; ++cycle) {
+    const reply = (async () => all(events(await server.post(body))))();
+    await pause(60 + cycle * 50);
+    await server.signalWorker(["SIGKILL", "SIGSEGV"][cycle % 2]);
+    const list = await reply;
+    checkForm(list);
+    assert.deepEqual(blocksOf(list), undisturbed, `cycle ${cycle}`);
+  }
+  await server.stop();
 });
 
 test("killed in the middle of a character, of a held-back stop sequence, at the last token, and while waiting in line", async () => {
