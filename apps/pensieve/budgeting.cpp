@@ -4,14 +4,17 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <csignal>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <thread>
 
 #include "admission/memory_level.h"
 #include "base/clock.h"
+#include "commands.h"
 #include "platform/child_process.h"
 #include "platform/memory.h"
 #include "settings/settings.h"
@@ -80,6 +83,22 @@ Result<std::uint64_t> ceiling_from(const std::string& memory) {
   const auto bytes = parse_size(memory);
   if (!bytes || *bytes < (std::int64_t{1} << 20)) return Error{ErrorCode::invalid_argument, fmt::format("--memory: '{}' is neither a size of at least 1M (such as 4G) nor a part (such as 50%)", memory)};
   return static_cast<std::uint64_t>(*bytes);
+}
+
+Result<Budget> budget_for(const PlanOptions& options, const std::string& path) {
+  const auto ceiling = ceiling_from(options.memory);
+  if (!ceiling) return ceiling.error();
+  const auto needs = ask_for_needs(options.worker, path, options.slots, "auto");
+  if (!needs) return needs.error();
+  Wishes wishes;
+  wishes.ceiling_bytes = *ceiling;
+  wishes.context_tokens = options.context_tokens;
+  if (!options.memory.empty()) wishes.context_wanted = kContextWantedMax;
+  wishes.slots = options.slots;
+  wishes.slots_fixed = options.slots_fixed;
+  wishes.kv_type = options.kv_type;
+  wishes.threads = std::max(1u, std::thread::hardware_concurrency());
+  return make_budget(*needs, wishes);
 }
 
 Result<LevelBytes> levels_from(const std::string& text) {

@@ -14,6 +14,9 @@ Result<ModelNeeds> ask_for_needs(const std::string& worker, const std::string& m
 
 // "4G", "50%", or "" for the derived ceiling.
 Result<std::uint64_t> ceiling_from(const std::string& memory);
+struct PlanOptions;
+// What `serve` would choose for the model at `path`; the same sum for `plan`, `ls` and `show`.
+Result<Budget> budget_for(const PlanOptions& options, const std::string& path);
 // "3000M,2000M,1000M,500M"; "": what suits the machine.
 struct LevelBytes {
   std::uint64_t caution, warning, critical, emergency;

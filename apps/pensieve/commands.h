@@ -70,6 +70,8 @@ struct ModelsOptions {
   int connections = 4;
   int stall_seconds = 30;
   int chunk_mb = 8;
+  std::string memory;  // Of `ls` and `show`: the ceiling to fit, as `plan` takes it.
+  std::string worker;  // The worker's program, which knows what its engine would allocate.
   bool remove = false;
   bool json = false;
 };

@@ -97,9 +97,11 @@ int main(int argc, char** argv) {
   };
   CLI::App* ls_command = add_models_command("ls", "List the models on this machine, what they need, and the aliases");
   ls_command->add_flag("--json", models_options.json, "Print as JSON");
+  ls_command->add_option("--memory", models_options.memory, "Ceiling that they should fit: a size (4G) or a part of the machine (50%); default: what is available, less a margin");
   CLI::App* show_command = add_models_command("show", "Show one model: of this machine, or one of the known names");
   show_command->add_option("MODEL", models_options.name, "A model's name or an alias")->required();
   show_command->add_flag("--json", models_options.json, "Print as JSON");
+  show_command->add_option("--memory", models_options.memory, "Ceiling that it should fit, as for ls");
   CLI::App* rm_command = add_models_command("rm", "Remove a model, or what an interrupted pull left of it");
   rm_command->add_option("MODEL", models_options.name, "A model's name")->required();
   CLI::App* alias_command = add_models_command("alias", "Map a name that clients send to a model; '*' stands for any text, 'default' is what serve takes by itself");
@@ -175,6 +177,7 @@ int main(int argc, char** argv) {
     plan_options.slots_fixed = plan_slots->count() > 0;
     return plan(plan_options);
   }
+  models_options.worker = worker_beside(own_path(argv[0]));
   if (ls_command->parsed()) return list_models(models_options);
   if (show_command->parsed()) return show_model(models_options);
   if (rm_command->parsed()) return remove_model(models_options);

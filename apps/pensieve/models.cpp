@@ -8,13 +8,14 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "base/size_text.h"
+#include "budgeting.h"
 #include "catalogue/import.h"
 #include "catalogue/known_models.h"
 #include "catalogue/model_plan.h"
 #include "catalogue/model_store.h"
 #include "catalogue/pull.h"
 #include "commands.h"
-#include "platform/memory.h"
 
 namespace pensieve {
 namespace {
@@ -32,22 +33,19 @@ int failed(const char* command, const Error& error) {
   return error.code == ErrorCode::invalid_argument ? 2 : 1;
 }
 
-std::string size(std::uint64_t bytes) {
-  const auto number = static_cast<double>(bytes);
-  if (number >= 1e9) return fmt::format("{:.2f} GB", number / 1e9);
-  if (number >= 1e6) return fmt::format("{:.1f} MB", number / 1e6);
-  return fmt::format("{:.1f} kB", number / 1e3);
-}
-
 struct Inspected {
   StoredModel model;
   ModelPlan plan;
   std::string problem;  // Why there is no plan.
+  std::uint64_t ceiling_bytes = 0;
+  std::optional<Budget> budget;  // What serve would choose under the ceiling.
+  std::string no_budget;         // Why there is none: the sum that does not fit, or what the worker said.
 };
 
 // All parts together; the KV cache of one conversation of kUsualTokens, or of what the model was trained for.
-Inspected inspect(StoredModel model) {
+Inspected inspect(StoredModel model, const ModelsOptions& options, std::uint64_t ceiling_bytes) {
   Inspected seen;
+  seen.ceiling_bytes = ceiling_bytes;
   const auto header = read_gguf_header(model.path());
   if (!header) {
     seen.problem = header.error().message;
@@ -59,9 +57,18 @@ Inspected inspect(StoredModel model) {
     seen.plan.file_bytes = model.bytes();
     seen.plan.kv_bytes = seen.plan.kv_bytes_per_token_f16 * seen.plan.context_tokens;
     seen.plan.total_bytes = seen.plan.file_bytes + seen.plan.kv_bytes;
+    PlanOptions asked;
+    asked.memory = options.memory;
+    asked.worker = options.worker;
+    if (auto budget = budget_for(asked, model.path())) seen.budget = *std::move(budget);
+    else seen.no_budget = budget.error().message;
   }
   seen.model = std::move(model);
   return seen;
+}
+
+std::string choice_text(const Budget& budget) {
+  return fmt::format("fits: {} of {} tokens, KV {}", budget.slots == 1 ? "one conversation" : fmt::format("{} conversations", budget.slots), budget.context_tokens, budget.kv_type);
 }
 
 ordered_json json_of(const Inspected& seen) {
@@ -78,6 +85,10 @@ ordered_json json_of(const Inspected& seen) {
   json["kv_bytes_per_token_f16"] = seen.plan.kv_bytes_per_token_f16;
   json["context_tokens"] = seen.plan.context_tokens;
   json["memory_bytes"] = seen.plan.total_bytes;
+  json["ceiling_bytes"] = seen.ceiling_bytes;
+  json["fits"] = seen.budget.has_value();
+  json["budget"] = seen.budget ? ordered_json::parse(json_of(*seen.budget)) : ordered_json();
+  if (!seen.budget) json["why_not"] = seen.no_budget;
   return json;
 }
 
@@ -86,8 +97,8 @@ void print(const ordered_json& json) { std::cout << json.dump(2, ' ', false, ord
 void print_known() {
   std::cout << fmt::format("{:<22} {:>10} {:>9} {:>16}  {:<13} {}\n", "NAME", "DOWNLOAD", "CONTEXT", fmt::format("MEMORY AT {}k", kUsualTokens / 1024), "LICENCE", "FROM");
   for (const KnownModel& known : known_models()) {
-    std::cout << fmt::format("{:<22} {:>10} {:>9} {:>16}  {:<13} hf:{}:{}\n", known.name, size(known.bytes), known.context,
-                             size(known.memory_bytes(kUsualTokens)), known.licence, known.repository, known.quantisation);
+    std::cout << fmt::format("{:<22} {:>10} {:>9} {:>16}  {:<13} hf:{}:{}\n", known.name, size_text(known.bytes), known.context,
+                             size_text(known.memory_bytes(kUsualTokens)), known.licence, known.repository, known.quantisation);
   }
   std::cout << "Sizes are about right. Any other GGUF: pensieve pull hf:OWNER/REPO[:QUANT], or the address of a file.\n";
 }
@@ -117,7 +128,7 @@ class Bar {
     const std::string left = speed > 0 ? duration(static_cast<double>(total - done) / speed) : "-:--";
     const std::string what = fmt::format("{}{}{}", phase == TransferProgress::Phase::checking ? "checking " : "", progress.file,
                                          progress.count > 1 ? fmt::format(" ({}/{})", progress.number, progress.count) : "");
-    const std::string figures = fmt::format("{:3.0f} %  {} of {}  {}/s  {} left", share * 100, size(done), size(total), size(static_cast<std::uint64_t>(speed)), left);
+    const std::string figures = fmt::format("{:3.0f} %  {} of {}  {}/s  {} left", share * 100, size_text(done), size_text(total), size_text(static_cast<std::uint64_t>(speed)), left);
     if (terminal_) {
       if (now - shown_ < std::chrono::milliseconds(100) && done < total) return;
       const auto filled = static_cast<std::size_t>(share * 24);
@@ -147,9 +158,10 @@ int list_models(const ModelsOptions& options) {
   const ModelStore store = store_of(options.models);
   const auto aliases = store.aliases();
   if (!aliases) return failed("ls", aliases.error());
-  const auto available = available_memory_bytes();
+  const auto ceiling = ceiling_from(options.memory);
+  if (!ceiling) return failed("ls", ceiling.error());
   std::vector<Inspected> models;
-  for (StoredModel& model : store.list()) models.push_back(inspect(std::move(model)));
+  for (StoredModel& model : store.list()) models.push_back(inspect(std::move(model), options, *ceiling));
   if (options.json) {
     ordered_json list = ordered_json::array();
     for (const Inspected& seen : models) list.push_back(json_of(seen));
@@ -157,14 +169,14 @@ int list_models(const ModelsOptions& options) {
     return 0;
   }
   if (models.empty()) std::cout << fmt::format("No model in '{}'. 'pensieve pull' lists the known ones.\n", store.root().string());
-  else std::cout << fmt::format("{:<32} {:>10}  {:<12} {:>9} {:>14}  {}\n", "NAME", "SIZE", "KIND", "CONTEXT", fmt::format("MEMORY AT {}k", kUsualTokens / 1024), "NOW");
+  else std::cout << fmt::format("{:<32} {:>10}  {:<12} {:>9} {:>14}  {}\n", "NAME", "SIZE", "KIND", "CONTEXT", fmt::format("MEMORY AT {}k", kUsualTokens / 1024), fmt::format("UNDER {}", size_text(*ceiling)));
   for (const Inspected& seen : models) {
     if (!seen.problem.empty()) {
-      std::cout << fmt::format("{:<32} {:>10}  unusable: {}\n", seen.model.name, size(seen.model.bytes()), seen.problem);
+      std::cout << fmt::format("{:<32} {:>10}  unusable: {}\n", seen.model.name, size_text(seen.model.bytes()), seen.problem);
       continue;
     }
-    std::cout << fmt::format("{:<32} {:>10}  {:<12} {:>9} {:>14}  {}\n", seen.model.name, size(seen.model.bytes()), seen.plan.architecture, seen.plan.context_trained,
-                             size(seen.plan.total_bytes), !available ? "" : seen.plan.total_bytes <= *available ? "fits" : "does not fit");
+    std::cout << fmt::format("{:<32} {:>10}  {:<12} {:>9} {:>14}  {}\n", seen.model.name, size_text(seen.model.bytes()), seen.plan.architecture, seen.plan.context_trained,
+                             size_text(seen.plan.total_bytes), seen.budget ? choice_text(*seen.budget) : "does not fit");
   }
   for (const auto& [pattern, target] : *aliases) std::cout << fmt::format("{} -> {}\n", pattern, target);
   return 0;
@@ -182,11 +194,13 @@ int show_model(const ModelsOptions& options) {
       return 0;
     }
     std::cout << fmt::format("{} (not here; 'pensieve pull {}')\n  from      hf:{}:{}\n  download  about {}\n  licence   {}\n  context   {} tokens\n  KV cache  {} a token in f16\n  memory    about {} at {} tokens\n",
-                             known->name, known->name, known->repository, known->quantisation, size(known->bytes), known->licence, known->context,
-                             size(known->kv_bytes_per_token), size(known->memory_bytes(kUsualTokens)), kUsualTokens);
+                             known->name, known->name, known->repository, known->quantisation, size_text(known->bytes), known->licence, known->context,
+                             size_text(known->kv_bytes_per_token), size_text(known->memory_bytes(kUsualTokens)), kUsualTokens);
     return 0;
   }
-  const Inspected seen = inspect(*std::move(found));
+  const auto ceiling = ceiling_from(options.memory);
+  if (!ceiling) return failed("show", ceiling.error());
+  const Inspected seen = inspect(*std::move(found), options, *ceiling);
   if (options.json) {
     print(json_of(seen));
     return 0;
@@ -196,7 +210,7 @@ int show_model(const ModelsOptions& options) {
   if (!model.source.empty()) std::cout << "  from      " << model.source << '\n';
   if (!model.licence.empty()) std::cout << "  licence   " << model.licence << '\n';
   for (const StoredFile& file : model.files) {
-    std::cout << fmt::format("  file      {} ({}){}\n", (model.folder / file.name).string(), size(file.bytes), file.sha256.empty() ? "" : "  sha256 " + file.sha256);
+    std::cout << fmt::format("  file      {} ({}){}\n", (model.folder / file.name).string(), size_text(file.bytes), file.sha256.empty() ? "" : "  sha256 " + file.sha256);
   }
   if (!seen.problem.empty()) {
     std::cout << "  unusable: " << seen.problem << '\n';
@@ -204,8 +218,10 @@ int show_model(const ModelsOptions& options) {
   }
   std::cout << fmt::format("  kind      {}, {:.4g} million parameters\n", seen.plan.architecture, static_cast<double>(seen.plan.parameters) / 1e6)
             << fmt::format("  context   {} tokens\n", seen.plan.context_trained)
-            << fmt::format("  KV cache  {} a token in f16, {} in q8_0\n", size(seen.plan.kv_bytes_per_token_f16), size(seen.plan.kv_bytes_per_token_q8_0))
-            << fmt::format("  memory    {} with one conversation of {} tokens, and the engine's working memory\n", size(seen.plan.total_bytes), seen.plan.context_tokens);
+            << fmt::format("  KV cache  {} a token in f16, {} in q8_0\n", size_text(seen.plan.kv_bytes_per_token_f16), size_text(seen.plan.kv_bytes_per_token_q8_0))
+            << fmt::format("  memory    {} with one conversation of {} tokens, and the engine's working memory\n", size_text(seen.plan.total_bytes), seen.plan.context_tokens);
+  if (seen.budget) std::cout << fmt::format("  under {:<8}  {}; {} in all\n", size_text(*ceiling), choice_text(*seen.budget), size_text(seen.budget->total_bytes));
+  else std::cout << fmt::format("  under {}: {}\n", size_text(*ceiling), seen.no_budget);
   return 0;
 }
 
@@ -265,7 +281,7 @@ int pull(const ModelsOptions& options, const std::string& own_path) {
   };
   const auto pulled = pull_model(store, asked, [&](const PullProgress& progress) { bar.show(progress); }, import);
   if (!pulled) return failed("pull", pulled.error());
-  std::cout << fmt::format("{} {} ({}); serve it: pensieve serve --model {}\n", pulled->model.name, pulled->was_there ? "is there already" : "is here", size(pulled->model.bytes()), pulled->model.name);
+  std::cout << fmt::format("{} {} ({}); serve it: pensieve serve --model {}\n", pulled->model.name, pulled->was_there ? "is there already" : "is here", size_text(pulled->model.bytes()), pulled->model.name);
   if (!pulled->checked) std::cout << "Nobody gave a hash for it: only its size and its header were looked at. --sha256 gives one.\n";
   return 0;
 }

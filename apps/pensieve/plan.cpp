@@ -1,25 +1,17 @@
 // `pensieve plan MODEL`: what a model would need, from its file's header alone.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <thread>
 
-#include "catalogue/model_plan.h"
+#include "base/size_text.h"
 #include "budgeting.h"
+#include "catalogue/model_plan.h"
 #include "commands.h"
 #include "platform/memory.h"
 
 namespace pensieve {
 namespace {
-
-std::string size(std::uint64_t bytes) {
-  const auto number = static_cast<double>(bytes);
-  if (number >= 1e9) return fmt::format("{:.2f} GB", number / 1e9);
-  if (number >= 1e6) return fmt::format("{:.1f} MB", number / 1e6);
-  return fmt::format("{:.1f} kB", number / 1e3);
-}
 
 void print_json(const ModelPlan& plan, const std::optional<std::uint64_t>& available, const Result<Budget>& budget) {
   const nlohmann::ordered_json json = {{"name", plan.name},
@@ -37,22 +29,6 @@ void print_json(const ModelPlan& plan, const std::optional<std::uint64_t>& avail
                                        {"budget", budget ? nlohmann::ordered_json::parse(json_of(*budget)) : nlohmann::ordered_json()},
                                        {"problem", budget ? nlohmann::ordered_json() : nlohmann::ordered_json(budget.error().message)}};
   std::cout << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
-}
-
-Result<Budget> budget_for(const PlanOptions& options, const std::string& path) {
-  const auto ceiling = ceiling_from(options.memory);
-  if (!ceiling) return ceiling.error();
-  const auto needs = ask_for_needs(options.worker, path, options.slots, "auto");
-  if (!needs) return needs.error();
-  Wishes wishes;
-  wishes.ceiling_bytes = *ceiling;
-  wishes.context_tokens = options.context_tokens;
-  if (!options.memory.empty()) wishes.context_wanted = kContextWantedMax;
-  wishes.slots = options.slots;
-  wishes.slots_fixed = options.slots_fixed;
-  wishes.kv_type = options.kv_type;
-  wishes.threads = std::max(1u, std::thread::hardware_concurrency());
-  return make_budget(*needs, wishes);
 }
 
 }  // namespace
@@ -81,10 +57,10 @@ int plan(const PlanOptions& options) {
   }
   std::cout << fmt::format("{}  ({})\n", made->name.empty() ? options.model : made->name, made->architecture)
             << fmt::format("  parameters       {:.3g} million\n", static_cast<double>(made->parameters) / 1e6)
-            << fmt::format("  weights          {}\n", size(made->file_bytes))
+            << fmt::format("  weights          {}\n", size_text(made->file_bytes))
             << fmt::format("  trained context  {} tokens\n", made->context_trained)
-            << fmt::format("  KV cache         {} a token in f16, {} in q8_0\n", size(made->kv_bytes_per_token_f16), size(made->kv_bytes_per_token_q8_0));
-  if (available) std::cout << fmt::format("  available now    {}\n", size(*available));
+            << fmt::format("  KV cache         {} a token in f16, {} in q8_0\n", size_text(made->kv_bytes_per_token_f16), size_text(made->kv_bytes_per_token_q8_0));
+  if (available) std::cout << fmt::format("  available now    {}\n", size_text(*available));
   if (!budget) {
     std::cerr << "pensieve plan: " << budget.error().message << '\n';
     return 1;

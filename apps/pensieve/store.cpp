@@ -7,6 +7,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "base/size_text.h"
 #include "cache/store_survey.h"
 #include "commands.h"
 #include "store_folder.h"
@@ -15,13 +16,6 @@ namespace pensieve {
 namespace {
 
 using Json = nlohmann::json;
-
-std::string size(std::uint64_t bytes) {
-  const auto number = static_cast<double>(bytes);
-  if (number >= 1e9) return fmt::format("{:.2f} GB", number / 1e9);
-  if (number >= 1e6) return fmt::format("{:.1f} MB", number / 1e6);
-  return fmt::format("{:.1f} kB", number / 1e3);
-}
 
 std::string when(FileTime time) {
   if (time == FileTime{}) return "never";
@@ -43,7 +37,7 @@ int failed(const Error& error) {
 int list(const StoreSurvey& survey) {
   if (survey.folders.empty()) std::cout << "Nothing is stored yet.\n";
   for (const StoreFolder& folder : survey.folders) {
-    std::cout << fmt::format("{}  {:>6} blocks  {:>9}  used {}  {}\n", hex(folder.fingerprint), folder.blocks, size(folder.bytes), when(folder.used), model_of(folder));
+    std::cout << fmt::format("{}  {:>6} blocks  {:>9}  used {}  {}\n", hex(folder.fingerprint), folder.blocks, size_text(folder.bytes), when(folder.used), model_of(folder));
   }
   return 0;
 }
@@ -55,7 +49,7 @@ int stat(const std::string& folder, const StoreSurvey& survey) {
     bytes += one.bytes;
   }
   std::cout << fmt::format("folder     {}\nmodels     {}\nblocks     {} of 256 tokens\nbytes      {}\nset aside  {} (damaged; kept in {}/set_aside)\n", folder, survey.folders.size(), blocks,
-                           size(bytes), survey.set_aside, folder);
+                           size_text(bytes), survey.set_aside, folder);
   return 0;
 }
 

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/size_text.h"
+
 namespace pensieve {
 namespace {
 
@@ -20,12 +22,6 @@ constexpr std::uint64_t kExportTokens = 256;   // A block of the KV store.
 constexpr std::uint64_t kServerBytes = 24 * kMiB;
 constexpr std::uint64_t kWorkerHeapBytes = 12 * kMiB;  // Graph descriptions, chat template, allocator slack.
 constexpr std::uint64_t kStackBytes = 8 * kMiB;        // Of a thread, as RLIMIT_DATA counts it.
-
-std::string size(std::uint64_t bytes) {
-  const auto number = static_cast<double>(bytes);
-  if (number >= 1e9) return fmt::format("{:.2f} GB", number / 1e9);
-  return number >= 1e6 ? fmt::format("{:.1f} MB", number / 1e6) : fmt::format("{:.1f} kB", number / 1e3);
-}
 
 std::uint64_t up(double bytes) { return bytes <= 0 ? 0 : static_cast<std::uint64_t>(std::ceil(bytes)); }
 
@@ -62,7 +58,7 @@ Budget sum(const ModelNeeds& needs, const Wishes& wishes, const Choice& choice) 
   budget.requests_bytes = requests_bytes(wishes);
   const auto add = [&](std::string name, std::uint64_t bytes, std::string note) { budget.lines.push_back({std::move(name), bytes, std::move(note)}); };
   add("weights", needs.file_bytes, "mapped from the file");
-  add("KV cache", kv_bytes, fmt::format("{} slots of {} tokens, {}, {} a token", choice.slots, choice.context, choice.kv_type, size(up(kv_token))));
+  add("KV cache", kv_bytes, fmt::format("{} slots of {} tokens, {}, {} a token", choice.slots, choice.context, choice.kv_type, size_text(up(kv_token))));
   add("compute buffers", up(kv.compute_fixed + kv.compute_per_token * tokens), "the engine's own sum");
   add("engine work area", work_bytes(needs, choice.context, kv.attention_matrix), kv.attention_matrix ? "attention weights of one step" : "activations");
   add("worker process", needs.process_bytes + kWorkerHeapBytes + choice.slots * needs.vocabulary * 16, "libraries, vocabulary, samplers");
@@ -100,8 +96,8 @@ std::vector<std::string> kv_types(const ModelNeeds& needs, const Wishes& wishes)
 
 std::string Budget::table() const {
   std::string text;
-  for (const Line& line : lines) text += fmt::format("  {:<17} {:>10}  {}\n", line.name, size(line.bytes), line.note);
-  text += fmt::format("  {:<17} {:>10}  of {} (--memory)\n", "sum", size(total_bytes), size(ceiling_bytes));
+  for (const Line& line : lines) text += fmt::format("  {:<17} {:>10}  {}\n", line.name, size_text(line.bytes), line.note);
+  text += fmt::format("  {:<17} {:>10}  of {} (--memory)\n", "sum", size_text(total_bytes), size_text(ceiling_bytes));
   return text;
 }
 

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { createServer, request as httpRequest } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
@@ -67,6 +68,21 @@ describe("pull", () => {
     assert.equal((await run(["alias", "claude-test-*", "mine"])).code, 0);
     assert.match((await run(["ls"])).text, /mine .*phi3.*\nclaude-test-\* -> mine/s);
     assert.match((await run(["show", "claude-test-1"])).text, /^mine\n/);
+    // Whether it fits is the sum that `plan` makes and `serve` keeps to.
+    for (const [memory, fits] of [["4G", true], ["60M", false]]) {
+      const [listed] = JSON.parse((await run(["ls", "--json", "--memory", memory])).text).models;
+      assert.equal(listed.fits, fits, memory);
+      assert.equal(JSON.parse((await run(["show", "mine", "--json", "--memory", memory])).text).fits, fits);
+      if (fits) {
+        const { budget } = JSON.parse(execFileSync(bin("pensieve"), ["plan", listed.path, "--json", "--memory", memory], { encoding: "utf8" }));
+        for (const what of ["context_tokens", "slots", "kv_type"]) assert.equal(listed.budget[what], budget[what]);
+      }
+      if (!fits) assert.match(listed.why_not, /the least that it needs:[\s\S]*--memory \d+M would do/);
+      assert.match((await run(["ls", "--memory", memory])).text, fits ? /mine .* fits: \d+ conversations of \d+ tokens/ : /mine .* does not fit/);
+    }
+    const wrong = await run(["ls", "--memory", "lots"]);
+    assert.equal(wrong.code, 2);
+    assert.match(wrong.text, /--memory: 'lots'/);
 
     const server = await Server.start({ modelFile: "claude-test-1", args: ["--models", models, "--context", "512", "--slots", "1", "--threads", "1"] });
     const reply = await server.post(ask("hello", { max_tokens: 4 }));
@@ -213,6 +229,46 @@ describe("pull", () => {
     assert.deepEqual(visible().sort(), ["a", "model-q4_k_m"]);
   });
 
+  test("a plain address without a hash: half a file under another ETag is not used", async () => {
+    const address = hub.addressOf(repository, "Model-F16.gguf");
+    let served = 0;
+    hub.onCdn = (request, response) => request.headers.range !== "bytes=0-0" && ++served > 5 && (response.writeHead(400).end(), true);
+    assert.equal((await pull(address, ["--name", "mine"])).code, 1);
+    assert.ok(existsSync(join(models, ".partial", "mine")));
+    const changed = Buffer.from(whole);
+    for (let at = 100_000; at < changed.length; at += 1 << 20) changed[at] ^= 1; // In each chunk.
+    hub.files[repository]["Model-F16.gguf"] = changed;
+    hub.onCdn = () => false;
+    const result = await pull(address, ["--name", "mine"]);
+    assert.equal(result.code, 0, result.text);
+    same(join(models, "mine", "model-f16.gguf"), changed);
+  });
+
+  test("a proxy is honoured, and so is no_proxy", async () => {
+    const proxied = [];
+    const proxy = createServer((request, response) => {
+      proxied.push(request.url);
+      const to = request.url.replace("http://hub.invalid", hub.url);
+      const onward = httpRequest(to, { headers: request.headers }, (answer) => {
+        response.writeHead(answer.statusCode, answer.headers);
+        answer.pipe(response);
+      });
+      onward.end();
+    });
+    await new Promise((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+    const http_proxy = `http://127.0.0.1:${proxy.address().port}`;
+    const result = await pull(`hf:${repository}`, [], { env: { HF_ENDPOINT: "http://hub.invalid", http_proxy, no_proxy: "", NO_PROXY: "" } });
+    assert.equal(result.code, 0, result.text);
+    same(join(models, "model-q4_k_m", "Model-Q4_K_M.gguf"), small);
+    assert.equal(proxied.length, hub.seen.length, "the hub and the CDN, all through the proxy");
+    assert.ok(proxied.some((url) => url.startsWith("http://hub.invalid/api/models/")));
+    const before = proxied.length;
+    assert.equal((await pull(`hf:${repository}`, ["--name", "direct"], { env: { http_proxy, no_proxy: "127.0.0.1" } })).code, 0);
+    assert.equal(proxied.length, before);
+    proxy.closeAllConnections();
+    await new Promise((resolve) => proxy.close(resolve));
+  });
+
   test("two pulls of one model do not meet", async () => {
     const waiting = [];
     hub.onCdn = (request, response, bytes) => request.headers.range !== "bytes=0-0" && (waiting.push([request, response, bytes]), true);
@@ -298,6 +354,9 @@ describe("pull refuses, and nothing becomes visible", () => {
     }), "F16", /other bytes than it was asked for/],
     "a file that is no model": [() => (hub.files[repository]["Model-F16.gguf"] = Buffer.from("this is no model ".repeat(1000))), "F16", /not a usable GGUF file/],
     "a model cut short": [() => (hub.files[repository]["Model-F16.gguf"] = whole.subarray(0, 3 << 20)), "F16", /cut short/],
+    "more than the disk has room for": [() => (hub.lies["Model-F16.gguf"] = { size: 16e12 }), "F16", /has [\d.]+ GB free, the model needs 16000\.00 GB more and 0\.27 GB are left alone/],
+    "a size that no sum holds": [() => (hub.lies["Model-F16.gguf"] = { size: 2 ** 64 - 2048 }), "F16", /no sensible size/],
+    "a size below none": [() => (hub.lies["Model-F16.gguf"] = { size: -5 }), "F16", /no sensible size/],
     "a path that leaves the folder": [() => (hub.lies["Model-F16.gguf"] = { path: "../../Model-F16.gguf" }), "F16", /does not write/],
     "a quantisation that is not there": [() => {}, "Q2_K", /has no 'Q2_K'; it has .*Q4_K_M/],
     "401": [() => (hub.onHub = () => 401), "F16", /HF_TOKEN/],

@@ -11,6 +11,7 @@
 #include <gguf.h>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -120,11 +121,12 @@ bool write_tensors(const std::string& path, const std::vector<ggml_tensor*>& ten
   const File out(std::fopen(path.c_str(), "ab"));
   if (out.file == nullptr) return false;
   std::mt19937_64 random(seed);
+  const bool terminal = ::isatty(STDERR_FILENO) == 1;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     if (!write_tensor(out.file, tensors[i], blueprint.tensors[i].fill, random, alignment)) return false;
-    std::cerr << fmt::format("\r{}: {}/{} tensors", path, i + 1, tensors.size()) << std::flush;
+    if (terminal) std::cerr << fmt::format("\r{}: {}/{} tensors", path, i + 1, tensors.size()) << std::flush;
   }
-  std::cerr << '\n';
+  if (terminal) std::cerr << '\n';
   return std::fflush(out.file) == 0;
 }
 
