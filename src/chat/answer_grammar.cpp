@@ -42,9 +42,10 @@ Result<std::string> alternatives(GrammarBuilder& builder, const Prompt& prompt, 
   return std::string("call");
 }
 
-Grammar made(const GrammarBuilder& builder, std::string after) {
+// Whoever insists on a schema waits until what a grammar cannot say is checked.
+Grammar made(const GrammarBuilder& builder, std::string after, const Prompt& prompt) {
   for (const std::string& note : builder.notes()) log::debug("{}", note);
-  return {builder.text(), std::move(after)};
+  return {builder.text(), std::move(after), builder.notes().empty() || std::ranges::none_of(prompt.tools, &Tool::strict)};
 }
 
 Result<std::optional<Grammar>> schema_grammar(const Prompt& prompt, std::string_view opening, const ToolSyntax& syntax, const ThinkingMarks& thinking) {
@@ -72,14 +73,14 @@ Result<std::optional<Grammar>> answer_grammar(const Prompt& prompt, std::string_
     if (!input) return std::move(input).error();
     const bool space = shape->before_input.ends_with(' ');
     builder.add_rule("root", std::string(space ? "\" \"? " : "") + *input + " " + GrammarBuilder::literal(shape->after_input));
-    return std::optional(made(builder, ""));
+    return std::optional(made(builder, "", prompt));
   }
   if (begun && choice.kind == ToolChoice::Kind::any) {
     GrammarBuilder builder;
     auto calls = alternatives(builder, prompt, *shape);
     if (!calls) return std::move(calls).error();
     builder.add_rule("root", *calls + " " + GrammarBuilder::literal(shape->after_input));
-    return std::optional(made(builder, ""));
+    return std::optional(made(builder, "", prompt));
   }
   if (!prompt.json_schema.empty()) return schema_grammar(prompt, opening, syntax, thinking);
 
@@ -96,7 +97,8 @@ Result<std::optional<Grammar>> answer_grammar(const Prompt& prompt, std::string_
   }
   auto calls = alternatives(builder, prompt, *shape);
   if (!calls) return std::move(calls).error();
-  const std::string opener(syntax.openers().front());
+  // A channel is opened for much that is no call; the rules begin where the address of a function does.
+  const std::string opener = &syntax == &harmony_syntax() ? shape->before_name : std::string(syntax.openers().front());
   if (!opening.empty() || !shape->before_name.starts_with(opener)) return std::optional<Grammar>();
   std::string_view rest = std::string_view(shape->before_name).substr(opener.size());
   const bool line_break = rest.starts_with('\n');
@@ -104,7 +106,7 @@ Result<std::optional<Grammar>> answer_grammar(const Prompt& prompt, std::string_
   const std::string one = std::string(line_break ? "\"\\n\"? " : "") + GrammarBuilder::literal(rest) + " " + *calls + " " + GrammarBuilder::literal(shape->after_input);
   builder.add_rule("one", one);
   builder.add_rule("root", choice.one_at_most ? std::string("one") : "one (\"\\n\"? " + GrammarBuilder::literal(opener) + " one)*");
-  return std::optional(made(builder, opener));
+  return std::optional(made(builder, opener, prompt));
 }
 
 }  // namespace pensieve

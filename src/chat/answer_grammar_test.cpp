@@ -48,6 +48,21 @@ TEST(AnswerGrammar, AStrictToolIsHeldOnceItIsBegun) {
   EXPECT_EQ(root_of(answer_grammar(prompt_with({}, true), "<think>\n", hermes_syntax(), kThink)), "free");
 }
 
+TEST(AnswerGrammar, AnInputGoesOutLiveOnlyWhereNothingIsLeftToCheck) {
+  Prompt prompt = prompt_with({ToolChoice::Kind::tool, "add", false}, true);
+  EXPECT_TRUE((*answer_grammar(prompt, hermes_syntax().head("add"), hermes_syntax(), kThink))->sure_of_calls);
+  prompt.tools[0].input_schema = R"({"type":"object","properties":{"a":{"type":"array","uniqueItems":true}}})";
+  EXPECT_FALSE((*answer_grammar(prompt, hermes_syntax().head("add"), hermes_syntax(), kThink))->sure_of_calls);
+  for (Tool& tool : prompt.tools) tool.strict = false;
+  EXPECT_TRUE((*answer_grammar(prompt, hermes_syntax().head("add"), hermes_syntax(), kThink))->sure_of_calls);
+}
+
+TEST(AnswerGrammar, ChannelsOfAnsweringAreNoCalls) {
+  const auto grammar = answer_grammar(prompt_with({}, true), "", harmony_syntax(), {});
+  ASSERT_TRUE(grammar && *grammar);
+  EXPECT_EQ((*grammar)->after, "<|channel|>commentary to=functions.");
+}
+
 TEST(AnswerGrammar, ASchemaForTheWholeAnswerWaitsForThinking) {
   Prompt prompt;
   prompt.json_schema = R"({"type":"integer"})";

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <nlohmann/json.hpp>
 
+#include "chat/live_call.h"
 #include "chat/syntax/call_text.h"
 
 namespace pensieve {
@@ -75,11 +77,43 @@ void put_calls(std::vector<ParsedCall> calls, std::vector<AnswerPart>& parts) {
   for (ParsedCall& call : calls) parts.push_back({Kind::call, {}, std::move(call)});
 }
 
+// A call that may come out while it is sampled.
+class Live {
+ public:
+  Live(const ToolSyntax& syntax, bool wanted) {
+    if (wanted && syntax.json_shape()) call_.emplace(*syntax.json_shape());
+  }
+  void restart() {
+    if (call_) call_->restart();
+    out_of_shape_ = false;
+  }
+  void look(std::string_view text, const ToolTable& tools, std::vector<AnswerPart>& parts) {
+    if (!call_ || out_of_shape_) return;
+    const bool known = begun();
+    out_of_shape_ = !call_->look(text, tools);
+    if (!begun()) return;
+    if (!known) parts.push_back({Kind::call_begun, {}, {call_->name(), {}}});
+    if (const std::string_view fresh = call_->fresh_input(text); !fresh.empty()) parts.push_back({Kind::call_input, std::string(fresh), {}});
+  }
+  bool begun() const { return call_ && !call_->name().empty(); }
+  // The call was scanned. False: it is not what came out, and must stay open.
+  bool end(std::string_view text, CallScan& scan, std::vector<AnswerPart>& parts) const {
+    const bool same = scan.state == State::complete && scan.calls.size() == 1 && scan.calls[0].name == call_->name() && nlohmann::json::accept(call_->input(text));
+    if (same) parts.push_back({Kind::call_ended, {}, std::move(scan.calls[0])});
+    scan.calls.clear();
+    return same;
+  }
+
+ private:
+  std::optional<LiveCall> call_;
+  bool out_of_shape_ = false;
+};
+
 // Every family but harmony: words, with marks among them.
 class MarkedParser final : public AnswerParser {
  public:
-  MarkedParser(const ToolSyntax& syntax, ThinkingMarks thinking, ToolTable tools)
-      : syntax_(syntax), marks_(std::move(thinking)), tools_(std::move(tools)) {}
+  MarkedParser(const ToolSyntax& syntax, ThinkingMarks thinking, ToolTable tools, bool live)
+      : syntax_(syntax), marks_(std::move(thinking)), tools_(std::move(tools)), live_(syntax, live) {}
 
   void push(std::string_view text, std::vector<AnswerPart>& parts) override {
     held_ += text;
@@ -98,7 +132,7 @@ class MarkedParser final : public AnswerParser {
   bool thinking() const override { return mode_ == Mode::thinking; }
 
  private:
-  enum class Mode { text, thinking, call };
+  enum class Mode { text, thinking, call, broken };  // broken: a call came out and stays open. Nothing may follow.
 
   // One move; false when more text is needed. `fresh` is what came since the last.
   bool step(std::string_view fresh, std::vector<AnswerPart>& parts) {
@@ -107,6 +141,7 @@ class MarkedParser final : public AnswerParser {
       case Mode::text: return text_step(parts);
       case Mode::thinking: return thinking_step(parts);
       case Mode::call: return call_step(fresh, parts);
+      case Mode::broken: held_.clear();
     }
     return false;
   }
@@ -130,8 +165,7 @@ class MarkedParser final : public AnswerParser {
         held_.erase(0, first);
         opener_bytes_ = 1;
         bare_ = true;
-        mode_ = Mode::call;
-        scanned_ = false;
+        enter_call();
         return true;
       }
     }
@@ -176,9 +210,14 @@ class MarkedParser final : public AnswerParser {
     held_.erase(0, at);
     opener_bytes_ = mark.size();
     bare_ = false;
+    enter_call();
+    return true;
+  }
+
+  void enter_call() {
     mode_ = Mode::call;
     scanned_ = false;
-    return true;
+    live_.restart();
   }
 
   bool thinking_step(std::vector<AnswerPart>& parts) {
@@ -198,13 +237,20 @@ class MarkedParser final : public AnswerParser {
   }
 
   bool call_step(std::string_view fresh, std::vector<AnswerPart>& parts) {
+    live_.look(held_, tools_, parts);
     const bool early = bare_ && held_.size() < 64;
     if (scanned_ && !ended_ && !early && fresh.find_first_of(syntax_.triggers()) == std::string_view::npos) return false;
     scanned_ = true;
     CallScan scan = syntax_.scan(held_, ended_ && by_model_, tools_);
     if (scan.state == State::incomplete && !ended_) return false;
     mode_ = Mode::text;
-    if (scan.state != State::complete) {
+    if (live_.begun()) {
+      if (!live_.end(held_, scan, parts)) {
+        mode_ = Mode::broken;
+        return true;
+      }
+      live_.restart();
+    } else if (scan.state != State::complete) {
       // No call: its opener is text, and what follows is looked at again.
       refused_ = refused_ || bare_;
       out_.put(Kind::text, std::string_view(held_).substr(0, opener_bytes_), parts);
@@ -223,6 +269,7 @@ class MarkedParser final : public AnswerParser {
   const ThinkingMarks marks_;
   const ToolTable tools_;
   Emitter out_;
+  Live live_;
   Mode mode_ = Mode::text;
   std::string held_;
   std::size_t opener_bytes_ = 0;
@@ -239,7 +286,7 @@ class MarkedParser final : public AnswerParser {
 // gpt-oss: messages with headers. Before the first header, and between two, words are text.
 class HarmonyParser final : public AnswerParser {
  public:
-  explicit HarmonyParser(ToolTable tools) : tools_(std::move(tools)) {}
+  HarmonyParser(ToolTable tools, bool live) : tools_(std::move(tools)), live_(harmony_syntax(), live) {}
 
   void push(std::string_view text, std::vector<AnswerPart>& parts) override {
     held_ += text;
@@ -252,7 +299,7 @@ class HarmonyParser final : public AnswerParser {
     by_model_ = ended;
     while (step(parts)) {
     }
-    if (mode_ != Mode::header) out_.put(mode_ == Mode::analysis ? Kind::thinking : Kind::text, held_, parts);
+    if (mode_ != Mode::header && mode_ != Mode::broken) out_.put(mode_ == Mode::analysis ? Kind::thinking : Kind::text, held_, parts);
     held_.clear();
     out_.flush(parts);
   }
@@ -260,7 +307,7 @@ class HarmonyParser final : public AnswerParser {
   bool thinking() const override { return mode_ == Mode::analysis; }
 
  private:
-  enum class Mode { text, analysis, header, call };
+  enum class Mode { text, analysis, header, call, broken };
   static constexpr std::string_view kEnds[] = {"<|end|>", "<|return|>", "<|call|>", "<|start|>", "<|channel|>"};
   static constexpr std::string_view kMessage = "<|message|>";
   static constexpr std::size_t kHeaderBytesMax = 400;
@@ -269,6 +316,10 @@ class HarmonyParser final : public AnswerParser {
     if (held_.empty()) return false;
     if (mode_ == Mode::header) return header_step(parts);
     if (mode_ == Mode::call) return call_step(parts);
+    if (mode_ == Mode::broken) {
+      held_.clear();
+      return false;
+    }
     std::size_t at = std::string::npos;
     std::size_t keep = 0;
     std::string_view mark;
@@ -304,6 +355,7 @@ class HarmonyParser final : public AnswerParser {
     const std::string_view header = std::string_view(held_).substr(0, message);
     if (header.find("to=functions.") != std::string_view::npos && !tools_.empty()) {
       mode_ = Mode::call;
+      live_.restart();
       return true;
     }
     mode_ = header.find("analysis") != std::string_view::npos ? Mode::analysis : Mode::text;
@@ -312,8 +364,16 @@ class HarmonyParser final : public AnswerParser {
   }
 
   bool call_step(std::vector<AnswerPart>& parts) {
+    live_.look(held_, tools_, parts);
     CallScan scan = harmony_syntax().scan(held_, ended_ && by_model_, tools_);
     if (scan.state == State::incomplete && !ended_) return false;
+    if (live_.begun()) {
+      const bool ended = live_.end(held_, scan, parts);
+      live_.restart();
+      mode_ = ended ? Mode::text : Mode::broken;
+      if (ended) held_.erase(0, scan.bytes);
+      return true;
+    }
     if (scan.state == State::complete) {
       put_calls(std::move(scan.calls), parts);
       held_.erase(0, scan.bytes);
@@ -326,6 +386,7 @@ class HarmonyParser final : public AnswerParser {
 
   const ToolTable tools_;
   Emitter out_;
+  Live live_;
   Mode mode_ = Mode::text;
   std::string held_;
   bool ended_ = false;
@@ -334,9 +395,9 @@ class HarmonyParser final : public AnswerParser {
 
 }  // namespace
 
-std::unique_ptr<AnswerParser> make_answer_parser(const ToolSyntax& syntax, const ThinkingMarks& thinking, ToolTable tools) {
-  if (&syntax == &harmony_syntax()) return std::make_unique<HarmonyParser>(std::move(tools));
-  return std::make_unique<MarkedParser>(syntax, thinking, std::move(tools));
+std::unique_ptr<AnswerParser> make_answer_parser(const ToolSyntax& syntax, const ThinkingMarks& thinking, ToolTable tools, bool live) {
+  if (&syntax == &harmony_syntax()) return std::make_unique<HarmonyParser>(std::move(tools), live);
+  return std::make_unique<MarkedParser>(syntax, thinking, std::move(tools), live);
 }
 
 }  // namespace pensieve

@@ -8,6 +8,9 @@
 //   Promise  a call comes out only when it was sampled whole, with a valid JSON
 //            object as its input. What looked like a call and is none comes out as
 //            text. Markers never come out.
+//            Live, where rules hold the calls to their shape, a call comes out while it
+//            is sampled: call_begun, call_input*, and call_ended once it was sampled
+//            whole and is valid. Without that last one nothing follows it.
 #pragma once
 
 #include <memory>
@@ -20,10 +23,10 @@
 namespace pensieve {
 
 struct AnswerPart {
-  enum class Kind { text, thinking, call };
+  enum class Kind { text, thinking, call, call_begun, call_input, call_ended };
   Kind kind = Kind::text;
-  std::string text;  // Of text and thinking.
-  ParsedCall call;   // Of a call.
+  std::string text;  // Of text and thinking, and a piece of an input.
+  ParsedCall call;   // Of a call; of one that is begun, its name; of one that is ended, all of it.
   bool operator==(const AnswerPart&) const = default;
 };
 
@@ -42,7 +45,8 @@ class AnswerParser {
   virtual bool thinking() const = 0;  // The last that was pushed was thinking.
 };
 
-// `tools`: empty when no call may come out. Calls then stay text.
-std::unique_ptr<AnswerParser> make_answer_parser(const ToolSyntax& syntax, const ThinkingMarks& thinking, ToolTable tools);
+// `tools`: empty when no call may come out. Calls then stay text. `live`: a grammar holds the
+// calls, and nothing about them is left to be checked; without effect where inputs are no JSON.
+std::unique_ptr<AnswerParser> make_answer_parser(const ToolSyntax& syntax, const ThinkingMarks& thinking, ToolTable tools, bool live = false);
 
 }  // namespace pensieve

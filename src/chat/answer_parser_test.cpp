@@ -22,6 +22,11 @@ std::string shown(const std::vector<AnswerPart>& parts) {
   std::string line;
   const AnswerPart* last = nullptr;
   for (const AnswerPart& part : parts) {
+    if (part.kind == Kind::call_begun || part.kind == Kind::call_input || part.kind == Kind::call_ended) {
+      line += part.kind == Kind::call_begun ? "|L:" + part.call.name : part.kind == Kind::call_input ? part.text : "!";
+      last = &part;
+      continue;
+    }
     const bool joins = last != nullptr && last->kind == part.kind && part.kind != Kind::call;
     if (!joins) line += part.kind == Kind::text ? "|T:" : part.kind == Kind::thinking ? "|R:" : "|C:" + part.call.name + part.call.input;
     line += part.text;
@@ -34,17 +39,18 @@ struct Options {
   bool tools = true;
   bool ended = true;
   std::string opening;
+  bool live = false;
 };
 
 std::string parse(const ToolSyntax& syntax, const std::vector<std::string_view>& pieces, const Options& options) {
-  const auto parser = make_answer_parser(syntax, kThink, options.tools ? ToolTable(kTools) : ToolTable());
+  const auto parser = make_answer_parser(syntax, kThink, options.tools ? ToolTable(kTools) : ToolTable(), options.live);
   std::vector<AnswerPart> parts;
   if (!options.opening.empty()) parser->push(options.opening, parts);
   parts.clear();
   for (const std::string_view piece : pieces) parser->push(piece, parts);
   parser->finish(options.ended, parts);
   for (const AnswerPart& part : parts) {
-    if (part.kind != Kind::call) continue;
+    if (part.kind != Kind::call && part.kind != Kind::call_ended) continue;
     const auto input = nlohmann::json::parse(part.call.input, nullptr, false);
     EXPECT_TRUE(input.is_object()) << part.call.input;
   }
@@ -158,6 +164,39 @@ TEST(AnswerParser, ACallThatWasCutOffIsNotMade) {
   EXPECT_EQ(parse_all_ways(phi4_syntax(), answer, {true, false, ""}), "|T:" + answer);
 }
 
+// Where a grammar holds the calls: what every family whose inputs are JSON says comes out while it is said.
+TEST(AnswerParser, ALiveCallComesOutWhileItIsSampled) {
+  int families = 0;
+  for (const ToolSyntax* syntax : all_tool_syntaxes()) {
+    const auto shape = syntax->json_shape();
+    if (!shape) continue;
+    ++families;
+    const std::string input = R"({"city": "O}s\"lo", "days": [3, {"a": "]"}]})";
+    const std::string call = shape->before_name + "get_weather" + shape->before_input + input + shape->after_input;
+    const std::string whole = "|L:get_weather" + input + "!";
+    EXPECT_EQ(parse_all_ways(*syntax, call, {true, true, "", true}), whole) << syntax->name();
+    const std::string head = syntax->head("get_weather");
+    EXPECT_EQ(parse_all_ways(*syntax, " " + input + shape->after_input, {true, true, head, true}), "|L:get_weather" + input + "!") << syntax->name();
+    // Cut off: it stays open, and nothing follows.
+    const std::string cut = parse_all_ways(*syntax, call.substr(0, call.find("days")), {true, false, "", true});
+    EXPECT_EQ(cut, "|L:get_weather" + input.substr(0, input.find("days"))) << syntax->name();
+    // Piece by piece indeed: the first half of the input is out before the second half is there.
+    const auto parser = make_answer_parser(*syntax, kThink, ToolTable(kTools), true);
+    std::vector<AnswerPart> parts;
+    parser->push(call.substr(0, call.find("days")), parts);
+    EXPECT_EQ(shown(parts), "|L:get_weather" + input.substr(0, input.find("days"))) << syntax->name();
+  }
+  EXPECT_EQ(families, 7);
+}
+
+TEST(AnswerParser, ALiveCallThatIsNoneIsTextAndOneThatBreaksStaysOpen) {
+  const auto live = [](const std::string& answer) { return parse_all_ways(hermes_syntax(), answer, {true, true, "", true}); };
+  EXPECT_EQ(live("<tool_call>\n{\"name\": \"nobody\", \"arguments\": [1]}"), "|T:<tool_call>\n{\"name\": \"nobody\", \"arguments\": [1]}");
+  EXPECT_EQ(live("<tool_call>\n{\"name\": \"now\", \"arguments\": {nonsense}}\n</tool_call> and more"), "|L:now{nonsense}");
+  EXPECT_EQ(live("a <tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>\n<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>"), "|T:a|L:now{}!|L:now{}!");
+  EXPECT_EQ(live("<think>hm</think><tool_call>{\"arguments\": {}, \"name\": \"now\"}</tool_call>"), "|R:hm|C:now{}");  // Not its shape: whole, as ever.
+}
+
 TEST(AnswerParser, WithoutToolsACallStaysText) {
   const std::string answer = "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>";
   EXPECT_EQ(parse_all_ways(hermes_syntax(), answer, {false, true, ""}), "|T:" + answer);
@@ -198,7 +237,7 @@ TEST(AnswerParser, SoupOfMarkersIsTheSameForEveryCut) {
     for (int round = 0; round < 1500; ++round) {
       std::string answer;
       for (std::size_t i = 0; i < 1 + random() % 9; ++i) answer += words[random() % words.size()];
-      const Options options{random() % 8 != 0, random() % 2 == 0, ""};
+      const Options options{random() % 8 != 0, random() % 2 == 0, "", false};
       const std::string whole = parse(*syntax, {answer}, options);
       std::vector<std::string_view> pieces;
       for (std::size_t at = 0; at < answer.size();) {

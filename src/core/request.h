@@ -143,6 +143,8 @@ struct Grammar {
   // Empty: from the first token on. Otherwise the answer is free until it has said
   // this text, and the rules hold for what comes after it.
   std::string after;
+  // It holds calls, and what it lets through needs no further look: an input may go out while it is sampled.
+  bool sure_of_calls = false;
 
   bool operator==(const Grammar&) const = default;
 };

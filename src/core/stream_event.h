@@ -71,6 +71,7 @@ struct Finished {
   std::vector<TokenId> tokens;  // Ids sampled since the last event (the end-of-turn token among them).
   std::int64_t prefill_us = 0;  // Time spent in prefill steps and in decode steps that this request was part of.
   std::int64_t decode_us = 0;
+  std::string violation = {};   // What is not as a schema wants that had to be kept; empty: nothing.
   bool operator==(const Finished&) const = default;
 };
 

@@ -369,6 +369,7 @@ StreamEvent read_finish(Reader& reader) {
   if (!reason) reader.fail("reason", "a known finish reason");
   finished.reason = reason.value_or(FinishReason::end_turn);
   finished.stop_sequence = reader.text("stop_sequence");
+  finished.violation = reader.text("violation");
   finished.usage.input_tokens = reader.integer<std::int32_t>("input_tokens").value_or(0);
   finished.usage.cached_tokens = reader.integer<std::int32_t>("cached_tokens").value_or(0);
   finished.usage.kept_tokens = reader.integer<std::int32_t>("kept_tokens").value_or(0);
@@ -653,6 +654,7 @@ std::string encode(const Report& report) {
                              event_object("finish", event.id);
                              object["reason"] = spelled(kFinishReasons, finished.reason);
                              if (!finished.stop_sequence.empty()) object["stop_sequence"] = finished.stop_sequence;
+                             if (!finished.violation.empty()) object["violation"] = finished.violation;
                              object["input_tokens"] = finished.usage.input_tokens;
                              object["cached_tokens"] = finished.usage.cached_tokens;
                              if (finished.usage.kept_tokens != 0) object["kept_tokens"] = finished.usage.kept_tokens;

@@ -21,6 +21,8 @@ class AnswerReaderTest : public testing::Test {
     for (const char c : said) add(reader.push(static_cast<unsigned char>(c)), line);
     add(reader.finish(ended), line);
     stopped_by_ = reader.stopped_by();
+    violation_ = reader.violation();
+    called_ = reader.called();
     return line;
   }
   static void add(const std::vector<StreamEvent>& events, std::string& line) {
@@ -37,6 +39,8 @@ class AnswerReaderTest : public testing::Test {
   ChatTemplate chat_ = *ChatTemplate::make("", engine_.facts().chat_template, engine_.vocabulary());
   GenerateRequest request_;
   std::string stopped_by_;
+  std::string violation_;
+  bool called_ = false;
 };
 
 const std::string kCall = R"(<tool_call>{"name": "now", "arguments": {}}</tool_call>)";
@@ -78,6 +82,42 @@ TEST_F(AnswerReaderTest, ControlTokensStayOut) {
   add(reader.push('b'), line);
   add(reader.finish(true), line);
   EXPECT_EQ(line, "ab");
+}
+
+TEST_F(AnswerReaderTest, ACallOfAStrictToolThatDoesNotFitIsText) {
+  request_.prompt.tools = {{"now", "", R"({"type":"object","properties":{"a":{"type":"array","uniqueItems":true}}})", true, false}};
+  EXPECT_TRUE(read(R"(<tool_call>{"name": "now", "arguments": {"a": [1, 2]}}</tool_call>)").starts_with("[now "));
+  EXPECT_EQ(violation_, "");
+  const std::string twice = R"(<tool_call>
+{"name": "now", "arguments": {"a":[1,1]}}
+</tool_call>)";
+  EXPECT_EQ(read(twice), twice);
+  EXPECT_EQ(violation_, "a call of now: a: items 0 and 1 are equal");
+  request_.prompt.tools[0].strict = false;
+  EXPECT_TRUE(read(twice).starts_with("[now "));
+}
+
+TEST_F(AnswerReaderTest, AnAnswerThatIsNotAsItsSchemaWantsIsTold) {
+  request_.prompt.json_schema = R"({"type":"object","not":{"required":["b"]}})";
+  EXPECT_EQ(read(R"({"a":1})"), R"({"a":1})");
+  EXPECT_EQ(violation_, "");
+  EXPECT_EQ(read(R"({"b":1})"), R"({"b":1})");
+  EXPECT_EQ(violation_, "the answer: the value: matches what it must not");
+  read("no JSON");
+  EXPECT_EQ(violation_, "the answer: is no JSON");
+  read(R"({"b":)", false);  // Cut off: the reason says it.
+  EXPECT_EQ(violation_, "");
+}
+
+TEST_F(AnswerReaderTest, ALiveCallCountsOnlyWhenItIsWhole) {
+  request_.grammar = Grammar{"", "", true};
+  const std::string call = "<tool_call>\n{\"name\": \"now\", \"arguments\": {\"a\": 1}}\n</tool_call>";
+  const std::string whole = read(call);
+  EXPECT_TRUE(whole.ends_with(" {\"a\": 1}]")) << whole;
+  EXPECT_TRUE(called_);
+  const std::string cut = read(call.substr(0, call.size() - 14), false);
+  EXPECT_EQ(cut, whole.substr(0, whole.size() - 1));
+  EXPECT_FALSE(called_);
 }
 
 }  // namespace

@@ -340,6 +340,8 @@ void StepLoop::finish(Sequence& sequence, FinishReason reason) {
   finished.tokens = std::move(sequence.unreported);
   finished.prefill_us = sequence.prefill_us;
   finished.decode_us = sequence.decode_us;
+  finished.violation = sequence.answer.violation();
+  if (!finished.violation.empty()) log::warn("request {}: not as its schema wants: {}", static_cast<std::uint64_t>(sequence.request.id), finished.violation);
   port_.send(wire::Event{sequence.request.id, std::move(finished)});
 }
 

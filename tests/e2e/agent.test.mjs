@@ -73,6 +73,36 @@ describe("an agent's requests", () => {
     assert.deepEqual(any.map(({ name, input }) => ({ name, input })), [{ name: "add", input: { a: 1, b: 2 } }]);
   });
 
+  test("an input that a grammar holds streams while it is sampled; one cut off is never closed", async () => {
+    const whole = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo in winter"}}\n</tool_call>'; // Its head stands in the prompt.
+    const body = ask(turns(whole), { tools: [weather], tool_choice: { type: "tool", name: "get_weather" }, max_tokens: 500 });
+    const list = await stream(server, body);
+    const pieces = list.filter(({ data }) => data.delta?.type === "input_json_delta");
+    assert.ok(pieces.length > 10, `${pieces.length} pieces`); // The fake's tokens are bytes.
+    assert.deepEqual(blocksOf(list)[0].input, { city: "Oslo in winter" });
+    assert.equal(stopOf(list), "tool_use");
+    const cut = await stream(server, { ...body, max_tokens: 12 });
+    assert.equal(stopOf(cut), "max_tokens");
+    assert.equal(cut.filter(({ event }) => event === "content_block_start").length, 1);
+    assert.equal(cut.filter(({ event }) => event === "content_block_stop").length, 0);
+    assert.deepEqual((await (await server.post({ ...body, max_tokens: 12 })).json()).content.filter((block) => block.type === "tool_use"), []);
+  });
+
+  test("what a grammar cannot say is checked after: a strict call, a schema's answer", async () => {
+    const picky = { name: "pick", strict: true, description: "", input_schema: schema({ days: { type: "array", items: { type: "integer" }, uniqueItems: true } }) };
+    const good = blocksOf(await stream(server, ask(turns(call("pick", { days: [1, 2] })), { tools: [picky], max_tokens: 500 })));
+    assert.deepEqual(good.map((block) => block.input), [{ days: [1, 2] }]);
+    const list = await stream(server, ask(turns(call("pick", { days: [1, 1] })), { tools: [picky], max_tokens: 500 }));
+    assert.match(textOf(list), /<tool_call>/);
+    assert.equal(stopOf(list), "end_turn");
+    assert.deepEqual(list.find(({ event }) => event === "message_delta").data.delta.stop_details, { type: "schema_violation", explanation: "a call of pick: days: items 0 and 1 are equal" });
+    const format = { type: "json_schema", schema: { ...schema({ a: { type: "integer" } }), not: { properties: { a: { const: 3 } } } } };
+    const reply = async (said) => (await server.post(ask(turns(said), { output_config: { format }, max_tokens: 500 }))).json();
+    assert.equal((await reply('{"a":2}')).stop_details, null);
+    assert.deepEqual((await reply('{"a":3}')).stop_details, { type: "schema_violation", explanation: "the answer: the value: matches what it must not" });
+    assert.equal((await reply('{"a":3}')).content[0].text, '{"a":3}');
+  });
+
   test("thinking is split off, shown or sealed, and comes back into the prompt", async () => {
     const said = turns("<think>I count.\n</think>\n\nFive.", "again");
     const thinking = { type: "enabled", budget_tokens: 1024 };

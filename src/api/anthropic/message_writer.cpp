@@ -48,6 +48,11 @@ const char* stop_reason_of(FinishReason reason) {
 
 Json or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
 
+// Not among the API's own kinds: nothing there tells that an answer is not as its schema wants. Clients that do not know it read past it.
+Json details_json(const std::string& violation) {
+  return violation.empty() ? Json() : Json{{"type", "schema_violation"}, {"explanation", violation}};
+}
+
 Json message_json(const std::string& id, const std::string& model) {
   return {{"id", id},
           {"type", "message"},
@@ -134,9 +139,11 @@ std::string MessageWriter::finish(const Finished& finished) {
   if (index_ < 0 && usage.output_tokens > 0) events = open(Open::text);
   // A call that was not sampled whole is never closed: it would be executed.
   if (open_ != Open::call) events += close();
+  Json delta = {{"stop_reason", stop_reason_of(finished.reason)}, {"stop_sequence", or_null(finished.stop_sequence)}};
+  if (!finished.violation.empty()) delta["stop_details"] = details_json(finished.violation);
   return events +
          event("message_delta", {{"type", "message_delta"},
-                                 {"delta", {{"stop_reason", stop_reason_of(finished.reason)}, {"stop_sequence", or_null(finished.stop_sequence)}}},
+                                 {"delta", delta},
                                  {"usage", usage_json(usage.input_tokens, usage.cached_tokens, usage.kept_tokens, usage.output_tokens, thinking_tokens_)}}) +
          event("message_stop", {{"type", "message_stop"}});
 }
@@ -177,6 +184,7 @@ std::string MessageWriter::whole(const Finished& finished) {
   message["content"] = std::move(blocks);
   message["stop_reason"] = stop_reason_of(finished.reason);
   message["stop_sequence"] = or_null(finished.stop_sequence);
+  message["stop_details"] = details_json(finished.violation);
   message["usage"] = usage_json(finished.usage.input_tokens, finished.usage.cached_tokens, finished.usage.kept_tokens, finished.usage.output_tokens, thinking_tokens_);
   return dump(message);
 }

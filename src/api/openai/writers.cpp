@@ -42,6 +42,7 @@ struct Call {
   std::string id;
   std::string name;
   std::string arguments;
+  bool whole = false;  // One that was cut off must not be run.
 };
 struct Collected {
   std::string text;
@@ -52,8 +53,9 @@ struct Collected {
   void add(const StreamEvent& event) {
     if (const auto* piece = std::get_if<Text>(&event)) text += piece->text;
     if (const auto* piece = std::get_if<Thinking>(&event)) thinking += piece->text, thinking_tokens += static_cast<std::int32_t>(piece->tokens.size());
-    if (const auto* begun = std::get_if<ToolCallBegun>(&event)) calls.push_back({begun->id, begun->name, ""});
+    if (const auto* begun = std::get_if<ToolCallBegun>(&event)) calls.push_back({begun->id, begun->name, "", false});
     if (const auto* input = std::get_if<ToolInput>(&event); input != nullptr && !calls.empty()) calls.back().arguments += input->json;
+    if (std::holds_alternative<ToolCallEnded>(event) && !calls.empty()) calls.back().whole = true;
   }
 };
 
@@ -90,6 +92,7 @@ class ChatWriter final : public AnswerWriter {
   void collect(const StreamEvent& event) override { all_.add(event); }
 
   std::string whole(const Finished& finished) override {
+    std::erase_if(all_.calls, [](const Call& call) { return !call.whole; });
     Json message = {{"role", "assistant"}, {"content", all_.text.empty() && !all_.calls.empty() ? Json() : Json(all_.text)}, {"refusal", nullptr}};
     if (!all_.thinking.empty()) message["reasoning_content"] = all_.thinking;
     for (const Call& call : all_.calls) message["tool_calls"].push_back({{"id", call.id}, {"type", "function"}, {"function", {{"name", call.name}, {"arguments", call.arguments}}}});
@@ -233,14 +236,17 @@ class ResponseWriter final : public AnswerWriter {
     }
     if (const auto* begun = std::get_if<ToolCallBegun>(&event)) {
       std::string out = close();
-      call_ = {begun->id, begun->name, ""};
+      call_ = {begun->id, begun->name, "", false};
       return out + open(Kind::call);
     }
     if (const auto* input = std::get_if<ToolInput>(&event); input != nullptr && open_ == Kind::call) {
       grown_ += input->json;
       return named("response.function_call_arguments.delta", place({{"delta", input->json}}));
     }
-    if (std::holds_alternative<ToolCallEnded>(event)) return close();
+    if (std::holds_alternative<ToolCallEnded>(event)) {
+      call_.whole = true;
+      return close();
+    }
     return {};
   }
 
@@ -275,6 +281,10 @@ class ResponseWriter final : public AnswerWriter {
   }
 
   std::string close() {
+    if (open_ == Kind::call && !call_.whole) {  // Cut off: it is never done, for it would be run.
+      open_ = Kind::none;
+      grown_.clear();
+    }
     if (open_ == Kind::none) return {};
     std::string out;
     if (open_ == Kind::message) {
