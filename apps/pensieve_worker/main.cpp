@@ -11,14 +11,13 @@
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
-#include <new>
-#include <string_view>
 #include <vector>
 
 #include "base/log.h"
 #include "base/version.h"
 #include "platform/limits.h"
 #include "platform/memory.h"
+#include "worker/last_word.h"
 #include "worker/worker.h"
 
 namespace {
@@ -63,13 +62,6 @@ int print_plan(const pensieve::EngineOptions& options) {
                            first.context_trained, first.heads, first.embedding, first.vocabulary, own.rss_bytes, list)
             << std::endl;
   return 0;
-}
-
-// The new-handler: a clear last word, without allocating, and the end. The server starts another worker.
-void out_of_memory() {
-  constexpr std::string_view kLastWord = "{\"event\":\"fatal\",\"code\":\"overloaded\",\"message\":\"the model process could not allocate memory within its cap\"}\n";
-  (void)!::write(STDOUT_FILENO, kLastWord.data(), kLastWord.size());
-  std::_Exit(1);
 }
 
 }  // namespace
@@ -119,7 +111,8 @@ int main(int argc, char** argv) {
   engine.kv_type = kv_type == "q8_0" ? KvType::q8_0 : KvType::f16;
   if (plan) return print_plan(engine);
   make_first_victim();
-  std::set_new_handler(out_of_memory);
+  end_with_last_words();
+  on_llama_abort([](bool out_of_memory, const char* message) { end_with(out_of_memory ? kOutOfMemory : message); });
   if (data_bytes_max > 0) {
     if (const Result<void> capped = cap_own_data(data_bytes_max); !capped) log::warn("--data-max: {}", capped.error().message);
   }

@@ -18,6 +18,7 @@ namespace pensieve {
 class PENSIEVE_THREAD_ANNOTATION(capability("mutex")) Mutex {
  public:
   void lock() PENSIEVE_THREAD_ANNOTATION(acquire_capability()) { mutex_.lock(); }
+  bool try_lock() PENSIEVE_THREAD_ANNOTATION(try_acquire_capability(true)) { return mutex_.try_lock(); }
   void unlock() PENSIEVE_THREAD_ANNOTATION(release_capability()) { mutex_.unlock(); }
 
  private:

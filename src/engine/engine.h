@@ -148,5 +148,7 @@ Result<std::vector<EngineNeeds>> plan_llama_engine(const EngineOptions& options,
 // Loads a GGUF. `on_progress` is called now and then with 0 to 1, on this thread.
 Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, const std::function<void(double)>& on_progress);
 std::string llama_engine_version();
+// Called when the engine gives up (it aborts the process afterwards); it may not return to a state that goes on.
+void on_llama_abort(void (*callback)(bool out_of_memory, const char* message));
 
 }  // namespace pensieve

@@ -1,11 +1,16 @@
 #include "engine/fake_engine.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
+#include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string_view>
 #include <thread>
 
 #include "base/check.h"
@@ -110,6 +115,17 @@ std::optional<std::string> scripted(const std::vector<TokenId>& tokens) {
   return turns[turn - 1].get<std::string>();
 }
 
+// What a broken engine, or a broken process around it, does in the midst of a step.
+void misbehave(const std::string& question) {
+  constexpr std::string_view kNonsense = "this is no report\n";
+  if (question == "!abort") std::abort();
+  if (question == "!stop") std::raise(SIGSTOP);
+  if (question == "!deaf") ::close(STDOUT_FILENO);
+  if (question == "!nonsense") (void)!::write(STDOUT_FILENO, kNonsense.data(), kNonsense.size());
+  while (question == "!hang") std::this_thread::sleep_for(std::chrono::seconds(1));
+  for (volatile std::uint64_t turns = 0; question == "!spin";) turns = turns + 1;
+}
+
 std::string answer_to(const std::string& question) {
   if (question.starts_with("!repeat ")) {
     char* rest = nullptr;
@@ -154,9 +170,8 @@ Result<void> FakeEngine::step(std::span<const Row> rows) {
     if (!rows[i].wants_logits) continue;
     CHECK(std::ranges::equal(tokens, complements, [](TokenId a, TokenId b) { return a == ~b; }), "both pieces of the state agree");
     const Turn turn = last_turn(tokens).value_or(Turn{});
-    if (turn.question == "!abort") std::abort();
+    misbehave(turn.question);
     if (turn.question == "!fail") return Error{ErrorCode::internal, "the script asked for a failed step"};
-    while (turn.question == "!hang") std::this_thread::sleep_for(std::chrono::seconds(1));
     const std::string answer = scripted(tokens).value_or(answer_to(turn.question));
     const TokenId next = turn.said_bytes < answer.size() ? static_cast<unsigned char>(answer[turn.said_bytes]) : kEnd;
     std::vector<float>& row = logits_[i];

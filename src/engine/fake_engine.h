@@ -15,6 +15,10 @@
 //   !bytes HEX       says these bytes (to split characters, to break UTF-8)
 //   !abort           dies by abort() in the step after the prompt
 //   !hang            never returns from that step
+//   !spin            the same, and computes
+//   !stop            stops there, as SIGSTOP does
+//   !deaf            closes the wire in that step and goes on
+//   !nonsense        says something on the wire that is no report
 //   !fail            that step returns an error
 //
 // It says what the script says also under a grammar: scripts are meant to break rules.

@@ -35,6 +35,10 @@ constexpr std::int32_t kStepRowsMax = 512;
 // libllama explains a failed load only in its log; the last complaint is kept.
 thread_local std::string last_engine_error;
 
+// The engine said that it could not allocate: what it reports afterwards follows from that.
+std::atomic<bool> memory_was_short = false;
+void (*abort_callback)(bool, const char*) = nullptr;
+
 // The engine tells its sums in its log alone: "compute buffer size = 12.00 MiB", "size = 16.00 MiB ( 1024 cells".
 thread_local EngineNeeds* needs_to_fill = nullptr;
 
@@ -55,6 +59,7 @@ void on_engine_log(ggml_log_level level, const char* text, void*) {
   while (!line.empty() && line.back() == '\n') line.remove_suffix(1);
   if (line.empty()) return;
   if (level == GGML_LOG_LEVEL_ERROR) {
+    if (line.find("insufficient memory") != std::string_view::npos || line.find("failed to allocate") != std::string_view::npos) memory_was_short = true;
     last_engine_error = line;
     log::warn("engine: {}", line);
   } else if (level == GGML_LOG_LEVEL_WARN) {
@@ -376,7 +381,8 @@ bool has_gpu() {
 }
 
 Error load_error(const std::string& path) {
-  return {ErrorCode::corrupt, fmt::format("--model: '{}' could not be loaded: {}", path,
+  return {memory_was_short ? ErrorCode::overloaded : ErrorCode::corrupt,
+          fmt::format("{}--model: '{}' could not be loaded: {}", memory_was_short ? "the model process could not allocate memory within its cap; " : "", path,
                                           last_engine_error.empty() ? "the engine gave no reason" : last_engine_error)};
 }
 
@@ -421,6 +427,11 @@ llama_context_params context_params_for(const EngineOptions& options, const llam
 }
 
 }  // namespace
+
+void on_llama_abort(void (*callback)(bool, const char*)) {
+  abort_callback = callback;
+  ggml_set_abort_callback([](const char* message) { abort_callback(memory_was_short, message); });
+}
 
 std::string llama_engine_version() { return llama_version(); }
 

@@ -8,6 +8,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/mutex.h"
 #include "wire/frames.h"
@@ -19,6 +20,9 @@ class WirePort {
   WirePort(int in_fd, int out_fd) : in_fd_(in_fd), out_fd_(out_fd) {}
 
   void send(const wire::Report& report);
+  // The last line before the process ends, newline included: allocates nothing, and waits
+  // only a moment for a line that is being written.
+  void send_last(std::string_view line);
   // The next line without its newline; nullopt at the end of input. A line longer
   // than wire::kLineBytesMax ends the input: the peer is broken.
   std::optional<std::string> read_line();

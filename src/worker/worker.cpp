@@ -11,6 +11,7 @@
 #include "chat/answer_grammar.h"
 #include "chat/chat_template.h"
 #include "platform/memory.h"
+#include "worker/last_word.h"
 #include "worker/prompt_reader.h"
 #include "worker/step_loop.h"
 
@@ -141,6 +142,7 @@ Result<std::unique_ptr<BlockStore>> open_store(const WorkerOptions& options, con
 int last_word(WirePort& port, Error error) {
   log::error("{}", error.message);
   port.send(wire::Fatal{std::move(error)});
+  no_last_words();
   return 1;
 }
 
@@ -148,6 +150,7 @@ int last_word(WirePort& port, Error error) {
 
 int run_worker(const WorkerOptions& options, const EngineLoader& load) {
   WirePort port(options.in_fd, options.out_fd);
+  speak_last_words_on(port);
   port.send(wire::Hello{wire::kProtocolVersion, kVersion, options.engine_version});
 
   int shown_percent = -1;

@@ -6,7 +6,13 @@
 //   ignore-sigterm   only SIGKILL ends it
 //   garbage          says a line that is no report when it is ready
 //   die-at-start     exits before it is ready
+//   only-health      loads, then answers health and nothing else
+//
+// With PENSIEVE_FAKE_FAULTS_ONCE, the path of a file, only the worker that finds it
+// does so, and removes it: the one after it is sound.
 #include <CLI/CLI.hpp>
+
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
@@ -14,7 +20,33 @@
 
 #include "base/log.h"
 #include "engine/fake_engine.h"
+#include "worker/last_word.h"
+#include "worker/wire_port.h"
 #include "worker/worker.h"
+
+namespace {
+
+// Says that it is ready, and of each look that all is well.
+int answer_health_only() {
+  using namespace pensieve;
+  WirePort port(STDIN_FILENO, STDOUT_FILENO);
+  port.send(wire::Hello{wire::kProtocolVersion, "0", "fake"});
+  wire::Ready ready;
+  ready.model.name = "fake";
+  ready.slots = 2;
+  ready.context_tokens = 4096;
+  ready.backends = "script";
+  port.send(ready);
+  while (const auto line = port.read_line()) {
+    const auto command = wire::parse_command(*line);
+    if (command && std::holds_alternative<wire::Health>(*command))
+      port.send(wire::HealthReport{"ready", 0, 0, 0, 0, {}});
+  }
+  no_last_words();
+  return 0;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace pensieve;
@@ -45,12 +77,18 @@ int main(int argc, char** argv) {
   engine.step_time = std::chrono::microseconds(step_us);
   if (!log_start("fake-worker", log_level)) return 2;
   const char* variable = std::getenv("PENSIEVE_FAKE_FAULTS");
-  const std::string faults = variable == nullptr ? "" : variable;
+  const char* once = std::getenv("PENSIEVE_FAKE_FAULTS_ONCE");
+  const bool at_fault = once == nullptr || std::remove(once) == 0;
+  const std::string faults = variable == nullptr || !at_fault ? "" : variable;
   if (faults.find("ignore-sigterm") != std::string::npos) std::signal(SIGTERM, SIG_IGN);
   if (faults.find("die-at-start") != std::string::npos) return 3;
   if (faults.find("garbage") != std::string::npos) std::printf("this is no report\n");
   std::fflush(stdout);
   std::signal(SIGPIPE, SIG_IGN);
+  end_with_last_words();
+  if (faults.find("only-health") != std::string::npos) return answer_health_only();
   worker.engine_version = "fake";
-  return run_worker(worker, [&](const auto&) -> Result<std::unique_ptr<Engine>> { return std::unique_ptr<Engine>(std::make_unique<FakeEngine>(engine)); });
+  return run_worker(worker, [&](const auto&) -> Result<std::unique_ptr<Engine>> {
+    return std::unique_ptr<Engine>(std::make_unique<FakeEngine>(engine));
+  });
 }
