@@ -11,7 +11,7 @@ help:
 	@echo "make build        build only (build/release/bin/)"
 	@echo "make asan, tsan   what runs without the engine, under AddressSanitizer+UBSan, ThreadSanitizer"
 	@echo "make fuzz         every fuzzer for FUZZ_SECONDS (30) each; make test only replays their corpus"
-	@echo "make conformance  the official Python SDKs against the server, our import against MLX itself (needs PyPI)"
+	@echo "make conformance  the official Python SDKs against the server, our import against MLX and transformers (needs PyPI)"
 	@echo "make tidy         clang-tidy; make format: clang-format"
 	@echo "make clean        remove build outputs, keep the engine"
 
