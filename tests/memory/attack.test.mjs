@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { request as httpRequest } from "node:http";
 import { test } from "node:test";
 import { ask, Server } from "../e2e/server.mjs";
-import { mb, pssOf, Sampler } from "./tree.mjs";
+import { anonymousOf, mb, Sampler } from "./tree.mjs";
 
 const seconds = Number(process.env.PENSIEVE_ATTACK_SECONDS ?? 20);
 const clients = Number(process.env.PENSIEVE_ATTACK_CLIENTS ?? 100);
@@ -103,7 +103,7 @@ test("memory is flat over many requests", { timeout: 600_000 }, async () => {
   const warm = Math.ceil(flat / 4);
   for (let i = 0; i < warm + flat; i += 2) {
     await Promise.all([post(i), post(i + 1)]);
-    if (i >= warm && i % 10 === 0) pids.forEach((pid, at) => points[at === 0 ? "server" : "worker"].push([i, pssOf(pid)]));
+    if (i >= warm && i % 10 === 0) pids.forEach((pid, at) => points[at === 0 ? "server" : "worker"].push([i, anonymousOf(pid)]));
   }
   for (const [process, list] of Object.entries(points)) {
     const { slope, half, mean } = regression(list);

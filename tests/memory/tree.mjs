@@ -1,14 +1,18 @@
 // The memory of a process tree, as /proc tells it.
 import { readdirSync, readFileSync } from "node:fs";
 
-export function pssOf(pid) {
+function rollup(pid, ...fields) {
   try {
     const text = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
-    return Number(/^Pss:\s+(\d+)/m.exec(text)?.[1] ?? 0) * 1024;
+    return fields.reduce((sum, field) => sum + Number(new RegExp(`^${field}:\\s+(\\d+)`, "m").exec(text)?.[1] ?? 0) * 1024, 0);
   } catch {
     return 0; // It has ended.
   }
 }
+
+export const pssOf = (pid) => rollup(pid, "Pss");
+// What it allocated, in memory or swapped out. Pages of its files come and go as the system likes.
+export const anonymousOf = (pid) => rollup(pid, "Pss_Anon", "SwapPss");
 
 // pid and everything below it.
 export function tree(pid) {
