@@ -11,7 +11,7 @@ help:
 	@echo "make build        build only (build/release/bin/)"
 	@echo "make asan, tsan   what runs without the engine, under AddressSanitizer+UBSan, ThreadSanitizer"
 	@echo "make fuzz         every fuzzer for FUZZ_SECONDS (30) each; make test only replays their corpus"
-	@echo "make conformance  the official Python SDKs against the server, our import against MLX and transformers (needs PyPI)"
+	@echo "make conformance  the official Python SDKs against the server, our import against MLX (needs PyPI); PARTS=transformers: and transformers"
 	@echo "make tidy         clang-tidy; make format: clang-format"
 	@echo "make clean        remove build outputs, keep the engine"
 
@@ -64,7 +64,7 @@ tidy:
 
 conformance: build
 	@scripts/install-packages conformance
-	@scripts/conformance $(BUILD)/bin
+	@scripts/conformance $(BUILD)/bin $(PARTS)
 
 clean:
 	@rm -rf build/release build/dev build/asan build/tsan build/tidy build/fuzz
