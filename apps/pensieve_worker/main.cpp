@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <cstdlib>
 #include <iostream>
 #include <vector>
 
@@ -21,21 +20,6 @@
 #include "worker/worker.h"
 
 namespace {
-
-// The engine's threads meet at a barrier hundreds of times a token, and OpenMP lets
-// those that are early spin. Beside any other load the late one has lost its core to
-// the spinners: 100 tokens took 299 s at the default, 8 s when they give up after
-// 1,000 turns; on a quiet machine there is no difference (docs/decisions/0003).
-// libgomp reads its environment before main(), so the program starts once more.
-void spin_briefly(char** argv) {
-  if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
-  ::setenv("GOMP_SPINCOUNT", "1000", 0);
-#ifdef __linux__
-  ::execv("/proc/self/exe", argv);  // Returns only when it fails: then it goes on as it is.
-#else
-  (void)argv;
-#endif
-}
 
 // Contexts at which the plan asks the engine; between and beyond them it draws a line.
 constexpr std::int32_t kPlanContexts[] = {1024, 8192};
@@ -68,7 +52,6 @@ int print_plan(const pensieve::EngineOptions& options) {
 
 int main(int argc, char** argv) {
   using namespace pensieve;
-  spin_briefly(argv);
   EngineOptions engine;
   WorkerOptions worker;
   std::string gpu_layers = "auto";
