@@ -27,6 +27,7 @@
 #include "budget/ledger.h"
 #include "budgeting.h"
 #include "commands.h"
+#include "documents/sources.h"
 #include "http/server.h"
 #include "platform/memory.h"
 #include "store_folder.h"
@@ -245,6 +246,8 @@ int serve(const Settings& settings, const std::string& own_path) {
   if (client_rules != "on" && client_rules != "off") return asked_wrongly(fmt::format("--client-rules: '{}' is neither on nor off", client_rules));
   const auto exact = on_or_off(settings, "exact");
   if (!exact) return asked_wrongly(exact.error().message);
+  const auto url_sources = on_or_off(settings, "url-sources");
+  if (!url_sources) return asked_wrongly(url_sources.error().message);
   const auto budget = budget_from(settings, worker, model);
   if (!budget) return asked_wrongly(budget.error().message);
   const auto levels = levels_from(settings.text("memory-levels"));
@@ -285,6 +288,13 @@ int serve(const Settings& settings, const std::string& own_path) {
   if (plan) api_options.plan_json = json_of(*plan);
   const Entrance entrance{line, gate, ledger};
   Api api(io, std::move(api_options), entrance, supervisor, metrics);
+  SourceOptions source_options;
+  source_options.urls = *url_sources;
+  // A body's worth of the ledger stays for the request that brings the document.
+  source_options.pdf.data_bytes_max = std::min<std::uint64_t>(source_options.pdf.data_bytes_max, requests_bytes - 2 * body_bytes_max);
+  source_options.remote.bytes_max = static_cast<std::size_t>(body_bytes_max);
+  Sources sources(std::move(source_options), ledger);
+  api.read_sources(sources);
   const Housekeeping house{gate, line, supervisor, api, standing_bytes, queue, std::chrono::seconds(settings.integer("idle-timeout")),
                            static_cast<std::uint64_t>(settings.integer("log-every"))};
   gate.on_change([&house](MemoryLevel, MemoryLevel to) { on_level(house, to); });

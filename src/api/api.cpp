@@ -37,6 +37,7 @@ constexpr std::uint64_t kRequestBytes = 192 << 10;
 constexpr std::uint64_t kTokenBytes = 40;
 // A value of a parsed body takes some 100 bytes: tiny values in a large body must not multiply it.
 constexpr std::size_t kJsonValuesMax = 250'000;
+constexpr std::size_t kSourcesMax = 100;  // PDFs and URLs in one request: agents send all of a conversation's again.
 constexpr auto kMemoryTick = std::chrono::milliseconds(250);
 constexpr const char* kNoMemory = "the machine stayed short of memory while this request waited";
 
@@ -282,12 +283,60 @@ bool Api::key_is_right(const http::Request& request) const {
   return authorization.starts_with(kBearer) && same_secret(authorization.substr(kBearer.size()), options_.api_key);
 }
 
+awaitable<Result<std::string>> Api::read_source(anthropic::UnreadSource source) {
+  const bool by_url = source.kind == anthropic::UnreadSource::Kind::url;
+  const char* why_not = sources_ == nullptr ? "documents are not read here" : by_url && !sources_->urls() ? "documents are not fetched by URL here (--url-sources on allows it)" : nullptr;
+  if (why_not != nullptr) {
+    Result<std::string> refused = Error{ErrorCode::invalid_argument, why_not};
+    co_return refused;
+  }
+  if (by_url) co_return co_await sources_->text_at(std::move(source.data));
+  co_return co_await sources_->text_of_pdf(std::move(source.data));
+}
+
+awaitable<Result<anthropic::MessagesRequest>> Api::read_request(const http::Exchange& exchange, anthropic::Endpoint endpoint) {
+  const std::string& body = exchange.request().body;
+  auto asked = anthropic::parse_messages_request(body, endpoint, options_.client_rules);
+  if (!asked || asked->unread.empty()) co_return std::move(asked);
+  Error problem;
+  bool refused = false;
+  const auto memory = ledger_.reserve(2 * body.size());  // The documents as bytes, beside the body.
+  anthropic::ReadSources sources;
+  if (!memory || asked->unread.size() > kSourcesMax) {
+    refused = true;
+    problem = !memory ? memory.error() : Error{ErrorCode::invalid_argument, fmt::format("messages: they bring more than {} documents that have to be read", kSourcesMax)};
+  }
+  for (std::size_t i = 0; !refused && i < asked->unread.size() && !exchange.client_gone(); ++i) {
+    anthropic::UnreadSource source = std::move(asked->unread[i]);
+    std::string at = source.at;
+    Result<std::string> text = co_await read_source(std::move(source));
+    refused = !text && text.error().code == ErrorCode::overloaded;
+    if (refused) problem = text.error();
+    sources.emplace(std::move(at), std::move(text));
+  }
+  if (!refused && exchange.client_gone()) {
+    refused = true;
+    problem = {ErrorCode::cancelled, "the client left"};
+  }
+  if (refused) {
+    Result<anthropic::MessagesRequest> no = std::move(problem);
+    co_return no;
+  }
+  co_return anthropic::parse_messages_request(body, endpoint, options_.client_rules, sources);
+}
+
+http::Reply Api::refusal(const Error& error, const std::string& request_id) const {
+  if (error.code == ErrorCode::overloaded) return overloaded_reply(kAnthropic, error, request_id);
+  metrics_.requests("invalid").Increment();
+  return error_reply(error, request_id);
+}
+
 awaitable<void> Api::messages(http::Exchange& exchange) {
   const http::Request& request = exchange.request();
-  auto asked = anthropic::parse_messages_request(request.body, anthropic::Endpoint::messages, options_.client_rules);
+  auto asked = co_await read_request(exchange, anthropic::Endpoint::messages);
   if (!asked) {
-    metrics_.requests("invalid").Increment();
-    co_await exchange.reply(error_reply(asked.error(), request.id));
+    http::Reply reply = refusal(asked.error(), request.id);
+    co_await exchange.reply(std::move(reply));
     co_return;
   }
   if (asked->threaded) {
@@ -484,9 +533,10 @@ void Api::note_end(const StreamEvent& event) {
 
 awaitable<void> Api::count_tokens(http::Exchange& exchange) {
   const http::Request& request = exchange.request();
-  auto asked = anthropic::parse_messages_request(request.body, anthropic::Endpoint::count_tokens, options_.client_rules);
+  auto asked = co_await read_request(exchange, anthropic::Endpoint::count_tokens);
   if (!asked) {
-    co_await exchange.reply(error_reply(asked.error(), request.id));
+    http::Reply reply = asked.error().code == ErrorCode::overloaded ? overloaded_reply(kAnthropic, asked.error(), request.id) : error_reply(asked.error(), request.id);
+    co_await exchange.reply(std::move(reply));
     co_return;
   }
   if (asked->threaded) {
@@ -539,7 +589,7 @@ http::Reply Api::model(const http::Request& request, const std::string& id) cons
                      {"max_input_tokens", ready->context_tokens - 1},
                      {"max_tokens", ready->context_tokens - 1},
                      {"capabilities",
-                      {{"batch", batches_ != nullptr ? yes : no()}, {"citations", no()}, {"code_execution", no()}, {"image_input", no()}, {"pdf_input", no()},
+                      {{"batch", batches_ != nullptr ? yes : no()}, {"citations", no()}, {"code_execution", no()}, {"image_input", no()}, {"pdf_input", sources_ != nullptr ? yes : no()},
                        {"server_tools", no()}, {"structured_outputs", yes}, {"thinking", ready->thinks ? yes : no()}}}});
 }
 

@@ -18,6 +18,7 @@
 #include "api/anthropic/batches.h"
 #include "api/anthropic/messages_request.h"
 #include "budget/ledger.h"
+#include "documents/sources.h"
 #include "http/exchange.h"
 #include "metrics/metrics.h"
 #include "supervisor/supervisor.h"
@@ -46,6 +47,7 @@ class Api {
   boost::asio::awaitable<void> handle(http::Exchange& exchange);
   boost::asio::awaitable<void> messages(http::Exchange& exchange);  // POST /v1/messages, past all checks of the way there.
   void serve_batches(anthropic::Batches& batches) { batches_ = &batches; }  // Without: 404. Must outlive this.
+  void read_sources(Sources& sources) { sources_ = &sources; }  // Without: documents are text, or a 400. Must outlive this.
   void refresh_metrics() const;       // The gauges that are read, not counted.
   std::string figures() const;        // One line of JSON for the log.
   std::uint64_t ended() const { return ended_; }  // Requests to generate that got an answer.
@@ -65,6 +67,10 @@ class Api {
   bool key_is_right(const http::Request& request) const;
   // Runs one request of any dialect, from its place in the line to its last byte.
   boost::asio::awaitable<void> generate(http::Exchange& exchange, const Dialect& dialect, Asked asked, std::unique_ptr<AnswerWriter> writer);
+  // The body as a request, its documents read.
+  boost::asio::awaitable<Result<anthropic::MessagesRequest>> read_request(const http::Exchange& exchange, anthropic::Endpoint endpoint);
+  boost::asio::awaitable<Result<std::string>> read_source(anthropic::UnreadSource source);
+  http::Reply refusal(const Error& error, const std::string& request_id) const;
   static bool is_openai(std::string_view path);
   boost::asio::awaitable<void> openai(http::Exchange& exchange);  // api/openai/endpoints.cpp
   boost::asio::awaitable<void> count_tokens(http::Exchange& exchange);
@@ -88,6 +94,7 @@ class Api {
   Supervisor& supervisor_;
   Metrics& metrics_;
   anthropic::Batches* batches_ = nullptr;
+  Sources* sources_ = nullptr;
   mutable std::uint64_t ended_ = 0;
 };
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include <cstring>
 #ifdef __linux__
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #endif
 
 namespace pensieve {
@@ -31,14 +33,37 @@ struct Pipe {
   int take(std::size_t end) { return std::exchange(ends[end], -1); }
 };
 
+// Between fork and exec: system calls only.
+void limit(int what, std::uint64_t value) {
+  const rlimit bound{value, value};
+  ::setrlimit(what, &bound);
+}
+
+void apply(const ChildLimits& limits) {
+  if (limits.data_bytes > 0) limit(RLIMIT_DATA, limits.data_bytes);
+  if (limits.cpu_seconds > 0) limit(RLIMIT_CPU, limits.cpu_seconds);
+  if (!limits.stranger) return;
+  limit(RLIMIT_FSIZE, 0);
+  limit(RLIMIT_CORE, 0);
+#ifdef __linux__
+  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+#ifdef SYS_close_range
+  if (::syscall(SYS_close_range, 3u, ~0u, 0u) == 0) return;
+#endif
+#endif
+  for (int fd = 3; fd < 4096; ++fd) ::close(fd);
+}
+
 }  // namespace
 
-Result<ChildProcess> ChildProcess::spawn(const std::vector<std::string>& argv) {
+Result<ChildProcess> ChildProcess::spawn(const std::vector<std::string>& argv, const ChildLimits& limits) {
   Pipe in, out, err;
   if (!in.open() || !out.open() || !err.open()) return Error{ErrorCode::internal, fmt::format("pipe: {}", std::strerror(errno))};
   std::vector<char*> arguments;
   for (const std::string& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
+  char locale[] = "LC_ALL=C.UTF-8";
+  char* const bare[] = {locale, nullptr};
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) return Error{ErrorCode::internal, fmt::format("fork: {}", std::strerror(errno))};
@@ -54,7 +79,9 @@ Result<ChildProcess> ChildProcess::spawn(const std::vector<std::string>& argv) {
     ::dup2(in.ends[0], STDIN_FILENO);
     ::dup2(out.ends[1], STDOUT_FILENO);
     ::dup2(err.ends[1], STDERR_FILENO);
-    ::execv(arguments[0], arguments.data());
+    apply(limits);
+    if (limits.stranger) ::execve(arguments[0], arguments.data(), bare);
+    else ::execv(arguments[0], arguments.data());
     const char* why = std::strerror(errno);
     (void)!::write(STDERR_FILENO, why, std::strlen(why));
     ::_exit(127);

@@ -10,6 +10,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
@@ -19,10 +20,19 @@
 
 namespace pensieve {
 
+// For a program that reads what strangers wrote.
+struct ChildLimits {
+  std::uint64_t data_bytes = 0;   // Its own memory (RLIMIT_DATA; macOS does not enforce it). 0: no limit.
+  std::uint64_t cpu_seconds = 0;  // 0: no limit.
+  // It writes no files and no core, gains no rights, and sees neither our environment
+  // (keys may stand in it) nor our descriptors.
+  bool stranger = false;
+};
+
 class ChildProcess {
  public:
   // `argv[0]` is the program's path.
-  static Result<ChildProcess> spawn(const std::vector<std::string>& argv);
+  static Result<ChildProcess> spawn(const std::vector<std::string>& argv, const ChildLimits& limits = {});
 
   ChildProcess(ChildProcess&& other) noexcept;
   ChildProcess& operator=(ChildProcess&& other) noexcept;

@@ -1,6 +1,7 @@
 #include "api/anthropic/messages_request.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
@@ -12,6 +13,7 @@
 #include "api/anthropic/sealed_thinking.h"
 #include "api/anthropic/typed_tools.h"
 #include "api/request_json.h"
+#include "base/base64.h"
 #include "base/utf8.h"
 
 namespace pensieve::anthropic {
@@ -20,6 +22,8 @@ namespace {
 using Json = nlohmann::ordered_json;  // Schemas and inputs keep the order of their keys.
 
 constexpr std::size_t kStopSequencesMax = 64;
+constexpr std::size_t kUrlBytesMax = 2048;
+constexpr const char* kNotReadYet = "...";  // So that its message is not empty.
 constexpr std::string_view kBillingMark = "x-anthropic-billing-header:";
 
 Error wrong(std::string_view field, std::string_view expected) {
@@ -46,7 +50,8 @@ std::string string_or(const Json& object, const char* field, std::string otherwi
 // Reads messages, blocks and tools; keeps count of what it changed.
 class PromptReader {
  public:
-  PromptReader(const Json& body, bool client_rules, MessagesRequest& request) : body_(body), client_rules_(client_rules), request_(request) {}
+  PromptReader(const Json& body, bool client_rules, const ReadSources& sources, MessagesRequest& request)
+      : body_(body), client_rules_(client_rules), sources_(sources), request_(request) {}
 
   Result<void> read() {
     if (auto done = read_system(); !done) return done;
@@ -237,7 +242,7 @@ class PromptReader {
         count("unseen_block");
         text = "[an image, which this model cannot see]";
       } else {
-        auto read = type == "document" || type == "search_result" ? document_block(piece, type, piece_at)
+        auto read = type == "document" || type == "search_result" ? document_block(piece, type, piece_at, true)
                     : type == "text"                             ? text_block(piece, piece_at)
                                                                  : unknown_block(piece);
         if (!read) return std::move(read).error();
@@ -248,29 +253,69 @@ class PromptReader {
     return std::optional(Block{std::move(result)});
   }
 
-  Result<std::optional<Block>> document_block(const Json& block, const std::string& type, const std::string& at) {
-    std::string text = string_or(block, "title");
-    const auto add = [&](const std::string& words) {
-      if (!words.empty()) text += (text.empty() ? "" : "\n\n") + words;
-    };
-    if (type == "search_result") add(string_or(block, "source"));
-    else add(string_or(block, "context"));
-    const Json* source = type == "search_result" ? &block : find(block, "source");
+  // Titles and the like stand before the text.
+  Result<std::optional<Block>> document_block(const Json& block, const std::string& type, const std::string& at, bool in_result = false) {
+    const bool search = type == "search_result";
+    std::vector<std::string> parts = {string_or(block, "title"), string_or(block, search ? "source" : "context")};
+    const Json* source = search ? &block : find(block, "source");
     if (source == nullptr || !source->is_object()) return wrong(at + ".source", "must be an object");
-    const std::string kind = type == "search_result" ? "content" : string_or(*source, "type");
+    const std::string kind = search ? "content" : string_or(*source, "type");
     if (kind == "text") {
-      add(string_or(*source, "data"));
+      const Json* data = find(*source, "data");
+      if (data == nullptr || !data->is_string()) return wrong(at + ".source.data", "must be a string");
+      parts.push_back(data->get<std::string>());
     } else if (kind == "content") {
       const Json* content = find(*source, "content");
-      if (content == nullptr) return wrong(at + ".content", "field required");
-      auto blocks = read_content(*content, at + ".content", Role::user);
+      const std::string content_at = at + (search ? ".content" : ".source.content");
+      if (content == nullptr) return wrong(content_at, "field required");
+      auto blocks = read_content(*content, content_at, Role::user);
       if (!blocks) return std::move(blocks).error();
-      add(Message(Role::user, *std::move(blocks)).text());
+      parts.push_back(Message(Role::user, *std::move(blocks)).text());
+    } else if (kind == "base64" || kind == "url") {
+      auto text = kind == "url" ? text_by_url(*source, at) : text_of_base64(*source, at);
+      // What a tool found may be of any kind: the session goes on without it.
+      if (!text && in_result) {
+        count("unseen_block");
+        text = fmt::format("[a document that could not be read: {}]", text.error().message);
+      }
+      if (!text) return Error{text.error().code, text.error().message + " (capability_rejected: document_block)"};
+      parts.push_back(*std::move(text));
     } else {
-      return wrong(at + ".source.type", fmt::format("'{}': only documents of the types text and content can be read (capability_rejected: document_block)", kind));
+      return wrong(at + ".source.type", fmt::format("'{}': documents of the types text, content, base64 and url can be read (capability_rejected: document_block)", kind));
     }
-    if (text.empty()) return std::optional<Block>();
-    return std::optional(Block{TextContent{std::move(text)}});
+    std::erase(parts, "");
+    if (parts.empty()) return std::optional<Block>();
+    return std::optional(Block{TextContent{fmt::format("{}", fmt::join(parts, "\n\n"))}});
+  }
+
+  Result<std::string> text_of_base64(const Json& source, const std::string& at) {
+    const std::string media_type = string_or(source, "media_type", "application/pdf");
+    if (media_type != "application/pdf" && media_type != "text/plain") {
+      return wrong(at + ".source.media_type", fmt::format("must be 'application/pdf' or 'text/plain', not {}", shown(Json(media_type))));
+    }
+    if (const auto read = sources_.find(at); read != sources_.end()) return read_before(read->second, at + ".source");
+    const Json* data = find(source, "data");
+    auto bytes = data != nullptr && data->is_string() ? base64_decode(data->get_ref<const std::string&>()) : std::nullopt;
+    if (!bytes || bytes->empty()) return wrong(at + ".source.data", "must be base64 (RFC 4648, with + and /), and not empty");
+    if (media_type == "text/plain") {
+      if (!utf8_valid(*bytes)) return wrong(at + ".source.data", "must be UTF-8 text");
+      return *std::move(bytes);
+    }
+    request_.unread.push_back({at, UnreadSource::Kind::pdf, *std::move(bytes)});
+    return std::string(kNotReadYet);
+  }
+
+  Result<std::string> text_by_url(const Json& source, const std::string& at) {
+    if (const auto read = sources_.find(at); read != sources_.end()) return read_before(read->second, at + ".source.url");
+    const std::string url = string_or(source, "url");
+    if (url.empty() || url.size() > kUrlBytesMax) return wrong(at + ".source.url", fmt::format("must be a URL of at most {} bytes", kUrlBytesMax));
+    request_.unread.push_back({at, UnreadSource::Kind::url, url});
+    return std::string(kNotReadYet);
+  }
+
+  static Result<std::string> read_before(const Result<std::string>& text, const std::string& field) {
+    if (text) return *text;
+    return wrong(field, text.error().message);
   }
 
   // Blocks of tools that ran elsewhere, and those of later releases: their text, if they have one.
@@ -394,6 +439,7 @@ class PromptReader {
 
   const Json& body_;
   const bool client_rules_;
+  const ReadSources& sources_;
   MessagesRequest& request_;
   std::set<std::string> dropped_tools_;
 };
@@ -465,7 +511,7 @@ Result<void> refuse_what_runs_elsewhere(const Json& body) {
 
 }  // namespace
 
-Result<MessagesRequest> parse_messages_request(std::string_view text, Endpoint endpoint, bool client_rules) {
+Result<MessagesRequest> parse_messages_request(std::string_view text, Endpoint endpoint, bool client_rules, const ReadSources& sources) {
   const Result<Json> parsed = parse_request_json(text);
   if (!parsed) return parsed.error();
   const Json& body = *parsed;
@@ -492,7 +538,7 @@ Result<MessagesRequest> parse_messages_request(std::string_view text, Endpoint e
     }
   }
   if (Result<void> possible = refuse_what_runs_elsewhere(body); !possible) return std::move(possible).error();
-  if (Result<void> done = PromptReader(body, client_rules, request).read(); !done) return std::move(done).error();
+  if (Result<void> done = PromptReader(body, client_rules, sources, request).read(); !done) return std::move(done).error();
   auto sampling = read_sampling(body);
   if (!sampling) return std::move(sampling).error();
   request.sampling = *sampling;

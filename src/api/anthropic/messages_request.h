@@ -13,11 +13,22 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "core/request.h"
 
 namespace pensieve::anthropic {
+
+// A document that takes more than this function to become text: a PDF, or one by URL.
+struct UnreadSource {
+  enum class Kind { pdf, url };
+  std::string at;     // Its block's path: "messages.0.content.1".
+  Kind kind = Kind::pdf;
+  std::string data;   // The PDF, or the URL.
+};
+// What was read meanwhile, by path. The error is a half sentence: "this PDF has ...".
+using ReadSources = std::map<std::string, Result<std::string>>;
 
 struct MessagesRequest {
   std::string model;  // As the client named it; replies echo it.
@@ -31,6 +42,9 @@ struct MessagesRequest {
 
   bool threaded = false;          // It has `thread` (beta); nothing else of it was read.
 
+  // Not empty: the prompt is not whole. Read these and parse once more, with what they say.
+  std::vector<UnreadSource> unread;
+
   // What was changed on the way in, and how often: names as in docs/metrics.md.
   std::map<std::string, int> normalised;
 };
@@ -40,6 +54,6 @@ enum class Endpoint { messages, count_tokens };  // count_tokens needs no max_to
 // `client_rules`: rules for particular clients. There is one: Claude Code's first
 // system block ("x-anthropic-billing-header: ...") differs in every conversation and
 // is left out.
-Result<MessagesRequest> parse_messages_request(std::string_view body, Endpoint endpoint, bool client_rules = true);
+Result<MessagesRequest> parse_messages_request(std::string_view body, Endpoint endpoint, bool client_rules = true, const ReadSources& sources = {});
 
 }  // namespace pensieve::anthropic

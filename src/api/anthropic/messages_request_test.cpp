@@ -138,6 +138,28 @@ TEST(MessagesRequest, UnknownBlocksKeepTheirTextAndNeverFail) {
             "U:T\n\nD\n\nS\n\nhttp://x\n\nfound|");
 }
 
+TEST(MessagesRequest, APdfIsReadByTheCallerAndTheTextStandsInItsPlace) {
+  const std::string body = content(R"([{"type":"document","title":"T","source":{"type":"base64","media_type":"application/pdf","data":"JVBERi0="}},{"type":"document","source":{"type":"url","url":"https://x/y"}},{"type":"text","text":"?"}])");
+  const auto first = parse_messages_request(body, Endpoint::messages);
+  ASSERT_TRUE(first.ok()) << first.error().message;
+  ASSERT_EQ(first->unread.size(), 2u);
+  EXPECT_EQ(first->unread[0].at, "messages.0.content.0");
+  EXPECT_EQ(first->unread[0].kind, UnreadSource::Kind::pdf);
+  EXPECT_EQ(first->unread[0].data, "%PDF-");
+  EXPECT_EQ(first->unread[1].kind, UnreadSource::Kind::url);
+  EXPECT_EQ(first->unread[1].data, "https://x/y");
+  const ReadSources sources = {{"messages.0.content.0", std::string("pages")}, {"messages.0.content.1", std::string("page")}};
+  const auto second = parse_messages_request(body, Endpoint::messages, true, sources);
+  ASSERT_TRUE(second.ok()) << second.error().message;
+  EXPECT_TRUE(second->unread.empty());
+  EXPECT_EQ(second->prompt.messages[0].text(), "T\n\npages\n\npage\n\n?");
+  const ReadSources failed = {{"messages.0.content.0", Error{ErrorCode::unavailable, "this PDF is too good"}}, {"messages.0.content.1", std::string("page")}};
+  const auto third = parse_messages_request(body, Endpoint::messages, true, failed);
+  ASSERT_FALSE(third.ok());
+  EXPECT_EQ(third.error().code, ErrorCode::invalid_argument);
+  EXPECT_EQ(third.error().message, "messages.0.content.0.source: this PDF is too good (capability_rejected: document_block)");
+}
+
 TEST(MessagesRequest, APrefillIsKept) { EXPECT_EQ(texts(*parse(talk(R"([{"role":"user","content":"a"},{"role":"assistant","content":"b"}])"))), "U:a|A:b|"); }
 
 TEST(MessagesRequest, MaxTokensZeroOnlyReadsThePrompt) {
