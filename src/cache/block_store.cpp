@@ -8,6 +8,7 @@
 #include <charconv>
 #include <csignal>
 #include <cstring>
+#include <queue>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -92,6 +93,7 @@ Result<void> BlockStore::scan() {
 void BlockStore::scan_folder(const std::string& name) {
   const auto files = files_.list(options_.folder + "/" + name);
   if (!files) return;
+  const std::string* const folder = &*folders_.insert(name).first;
   for (const FolderEntry& file : *files) {
     if (file.name.ends_with(".tmp") && (now() - file.modified > 1h || writer_is_gone(file.name))) {
       (void)files_.remove(options_.folder + "/" + name + "/" + file.name);  // Left by a worker that was killed.
@@ -99,20 +101,20 @@ void BlockStore::scan_folder(const std::string& name) {
     }
     const auto keys = parse_name(file.name);
     if (!keys) continue;
-    entries_[keys->first] = {keys->second, name, file.bytes, file.modified, 0};
+    entries_[keys->first] = {keys->second, folder, file.bytes, file.modified, 0};
     stats_.bytes += file.bytes;
     ++stats_.blocks;
   }
 }
 
 std::string BlockStore::path_of(const BlockKey& key, const Entry& entry) const {
-  return fmt::format("{}/{}/{}-{}.kv", options_.folder, entry.folder, hex(key), hex(entry.parent));
+  return fmt::format("{}/{}/{}-{}.kv", options_.folder, *entry.folder, hex(key), hex(entry.parent));
 }
 
 bool BlockStore::has(const BlockKey& key) const {
   const std::lock_guard lock(mutex_);
   const auto found = entries_.find(key);
-  return found != entries_.end() && found->second.folder == own_folder_;
+  return found != entries_.end() && *found->second.folder == own_folder_;
 }
 
 std::size_t BlockStore::longest_chain(std::span<const BlockKey> chain) const {
@@ -126,7 +128,7 @@ std::optional<BlockStore::Partial> BlockStore::best_partial(const BlockKey& pare
   {
     const std::lock_guard lock(mutex_);
     for (const auto& [key, entry] : entries_) {
-      if (entry.parent == parent && entry.folder == own_folder_) candidates.emplace_back(entry.used, key);
+      if (entry.parent == parent && *entry.folder == own_folder_) candidates.emplace_back(entry.used, key);
     }
   }
   std::ranges::sort(candidates, std::greater());
@@ -257,29 +259,37 @@ StoreStats BlockStore::stats() const {
 // Leaves go first, those used longest ago before others: a chain shrinks from its
 // end, and no child stays behind without its parent.
 bool BlockStore::make_room(std::uint64_t bytes) {
+  if (bytes > options_.size_max) return false;
   const FileTime at = now();
+  const std::uint64_t coming = underway_.size() + (bytes > 0 ? 1 : 0);
   for (const auto& [key, block] : underway_) bytes += block.bytes;
   const auto disk = files_.free_bytes(options_.folder);
   std::uint64_t missing = stats_.bytes + bytes > options_.size_max ? stats_.bytes + bytes - options_.size_max : 0;
   if (disk && *disk < options_.free_min + bytes) missing = std::max(missing, options_.free_min + bytes - *disk);
-  if (bytes > options_.size_max) return false;
-  while (true) {
-    auto oldest = entries_.end();
-    for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
-      if (entry->second.children == 0 && (oldest == entries_.end() || entry->second.used < oldest->second.used)) oldest = entry;
-    }
-    if (oldest == entries_.end()) return missing == 0;
-    const bool too_old = at - oldest->second.used > options_.age_max;
-    if (missing == 0 && !too_old) return true;
-    const bool growing = std::ranges::any_of(underway_, [&](const auto& block) { return block.second.parent == oldest->first; });
-    if (oldest->second.used > at || growing) return missing == 0;  // Pinned, or its chain is growing now.
-    const std::uint64_t freed = oldest->second.bytes;
-    const BlockKey key = oldest->first;
-    if (!files_.remove(path_of(key, oldest->second))) return false;
+  const auto enough = [&] { return missing == 0 && stats_.blocks + coming <= options_.blocks_max; };
+  const auto is_leaf = [](const auto& entry) { return entry.second.children == 0; };
+  const auto too_old = [&](FileTime used) { return at - used > options_.age_max; };
+  if (enough() && std::ranges::none_of(entries_, [&](const auto& entry) { return is_leaf(entry) && too_old(entry.second.used); })) return true;
+
+  using Leaf = std::pair<FileTime, BlockKey>;
+  std::priority_queue<Leaf, std::vector<Leaf>, std::greater<>> leaves;  // The oldest on top.
+  for (const auto& entry : entries_) {
+    if (is_leaf(entry)) leaves.emplace(entry.second.used, entry.first);
+  }
+  while (!leaves.empty()) {
+    const auto [used, key] = leaves.top();
+    if (enough() && !too_old(used)) return true;
+    const bool growing = std::ranges::any_of(underway_, [&](const auto& block) { return block.second.parent == key; });
+    if (used > at || growing) break;  // Pinned, or its chain is growing now.
+    leaves.pop();
+    const Entry entry = entries_.at(key);
+    if (!files_.remove(path_of(key, entry))) return false;
     forget_entry(key);
     ++stats_.blocks_evicted;
-    missing -= std::min(missing, freed);
+    missing -= std::min(missing, entry.bytes);
+    if (const auto parent = entries_.find(entry.parent); parent != entries_.end() && is_leaf(*parent)) leaves.emplace(parent->second.used, parent->first);
   }
+  return enough();
 }
 
 void BlockStore::insert(const BlockKey& key, Entry entry) {
@@ -399,7 +409,7 @@ Result<void> BlockStore::carry_out(Job& job) {
 // killed in between finds its block again at once.
 Result<void> BlockStore::complete() {
   if (Result<void> finished = writer_->finish(); !finished) return finished;
-  const Entry entry{writing_head_.parent, own_folder_, writing_bytes_, now() + writing_pinned_for_, 0};
+  const Entry entry{writing_head_.parent, &own_folder_, writing_bytes_, now() + writing_pinned_for_, 0};
   const std::string path = path_of(writing_head_.key, entry);
   if (Result<void> renamed = files_.rename(writing_path_, path); !renamed) return renamed;
   if (writing_pinned_for_.count() > 0) (void)files_.set_modified(path, entry.used);  // So that the next process knows.

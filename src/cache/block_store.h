@@ -22,6 +22,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <thread>
 #include <unordered_map>
 
@@ -36,6 +37,7 @@ struct StoreOptions {
   std::uint64_t writes_per_day_max = std::uint64_t{64} << 30;  // For the sake of the SSD.
   std::chrono::hours age_max{24 * 30};
   std::uint64_t free_min = std::uint64_t{1} << 30;            // Left free on the disk, always.
+  std::uint64_t blocks_max = 16384;                          // Their names are in memory: some 3 MB. Short prompts make small blocks.
 };
 
 struct StoreStats {
@@ -98,7 +100,7 @@ class BlockStore {
  private:
   struct Entry {
     BlockKey parent;
-    std::string folder;  // Of its fingerprint.
+    const std::string* folder = nullptr;  // Of its fingerprint; in folders_.
     std::uint64_t bytes = 0;
     FileTime used{};
     int children = 0;
@@ -133,6 +135,7 @@ class BlockStore {
 
   mutable std::mutex mutex_;  // Not base/mutex.h: condition variables wait on it.
   std::unordered_map<BlockKey, Entry, BlockKeyHash> entries_;  // Guarded, as all below.
+  std::set<std::string> folders_;
   StoreStats stats_;
   std::int64_t today_ = 0;
   struct Underway {

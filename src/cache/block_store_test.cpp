@@ -115,6 +115,27 @@ TEST(BlockStore, FindsTheLongestChainAgainAfterAReopen) {
   EXPECT_EQ(readable(*store, fork), 3);
 }
 
+TEST(BlockStore, HoldsSoManyBlocksAtMostAndTheOldestGoFirst) {
+  const Folder folder;
+  StoreOptions options{folder.path()};
+  options.blocks_max = 4;
+  {
+    auto store = opened(real_files(), options);
+    for (int number = 1; number <= 10; ++number) put_all(*store, conversation(number, 1));
+    EXPECT_EQ(store->stats().blocks, 4u);
+    EXPECT_EQ(store->stats().blocks_evicted, 6u);
+    EXPECT_EQ(readable(*store, conversation(6, 1)), 0);
+    EXPECT_EQ(readable(*store, conversation(7, 1)), 1);
+    put_all(*store, conversation(20, 3));
+    EXPECT_EQ(readable(*store, conversation(20, 3)), 3) << "whole chains, too";
+    EXPECT_EQ(readable(*store, conversation(10, 1)), 1);
+  }
+  options.blocks_max = 2;  // What an earlier one left there.
+  auto store = opened(real_files(), options);
+  EXPECT_EQ(store->stats().blocks, 2u);
+  EXPECT_EQ(readable(*store, conversation(20, 3)), 2) << "a chain shrinks from its end";
+}
+
 TEST(BlockStore, TheBlockThatSharesMostIsFoundBehindAChain) {
   const Folder folder;
   const auto tokens = conversation(1, 3);
