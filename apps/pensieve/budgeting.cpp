@@ -125,6 +125,15 @@ std::string json_of(const Budget& budget) {
   return json.dump();
 }
 
+std::string cap_json(const std::string& folder, std::uint64_t group_bytes, std::uint64_t data_bytes, const std::string& problem) {
+  const nlohmann::ordered_json json = {{"kind", folder.empty() ? "RLIMIT_DATA" : "control group"},
+                                       {"group", folder.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(folder)},
+                                       {"group_bytes_max", folder.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(group_bytes)},
+                                       {"group_problem", problem.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(problem)},
+                                       {"data_bytes_max", data_bytes}};
+  return json.dump();
+}
+
 std::string worker_beside(const std::string& own_path) { return (std::filesystem::path(own_path).parent_path() / "pensieve-worker").string(); }
 
 }  // namespace pensieve

@@ -27,6 +27,8 @@ Result<LevelBytes> levels_from(const std::string& text);
 inline constexpr std::uint64_t kContextWantedMax = 32768;
 
 std::string json_of(const Budget& budget);
+// What the system holds the worker to, for /health. `folder` empty: no control group, and `problem` says why.
+std::string cap_json(const std::string& folder, std::uint64_t group_bytes, std::uint64_t data_bytes, const std::string& problem);
 // The worker's program beside this one.
 std::string worker_beside(const std::string& own_path);
 

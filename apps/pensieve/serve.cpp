@@ -2,6 +2,7 @@
 // io_context and one thread; see docs/ARCHITECTURE.md.
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -30,6 +31,7 @@
 #include "documents/sources.h"
 #include "http/server.h"
 #include "platform/memory.h"
+#include "platform/worker_group.h"
 #include "store_folder.h"
 #include "supervisor/supervisor.h"
 
@@ -166,6 +168,7 @@ constexpr auto kParkedWaitMax = 120s;
 
 // What follows from the machine's memory and from time: levels, sleep, the line of figures.
 struct Housekeeping {
+  Metrics& metrics;
   MemoryGate& gate;
   WaitingLine& line;
   Supervisor& supervisor;
@@ -177,10 +180,46 @@ struct Housekeeping {
 };
 
 void on_level(const Housekeeping& house, MemoryLevel to) {
+  house.metrics.memory_changes(name_of(to)).Increment();
   house.supervisor.tell_memory(name_of(to));
   house.line.shorten(to >= MemoryLevel::warning ? house.queue / 4 : SIZE_MAX);
   if (to == MemoryLevel::emergency) house.supervisor.park("the machine ran out of memory; the model comes back when there is enough");
-  if (to >= MemoryLevel::critical) return_freed_memory();
+  if (to >= MemoryLevel::caution) return_freed_memory();
+}
+
+// Wakes the gate when tasks begin to wait for memory, whatever it is doing.
+asio::awaitable<void> heed(asio::io_context& io, MemoryGate& gate, Metrics& metrics, PressureAlarm alarm) {
+  asio::posix::stream_descriptor trigger(io, alarm.fd);
+  boost::system::error_code error;
+  while (true) {
+    co_await trigger.async_wait(asio::posix::stream_descriptor::wait_error, asio::redirect_error(asio::use_awaitable, error));
+    if (error) co_return;
+    metrics.memory_alarms.Increment();
+    if (!gate.alarmed()) log::info("memory: tasks wait for it ({}, {})", alarm.source, alarm.trigger);  // Once for those that follow one another.
+    gate.alarm();
+  }
+}
+
+// What the system holds the worker to: for the log, and as JSON for /health.
+struct WorkerCap {
+  std::unique_ptr<WorkerGroup> group;  // Null: RLIMIT_DATA alone.
+  std::string json = "null";
+};
+
+WorkerCap cap_from(const Settings& settings, const std::optional<Budget>& plan) {
+  WorkerCap cap;
+  if (!plan) return cap;
+  const std::string& wanted = settings.text("worker-group");
+  std::string problem = "--worker-group off";
+  if (wanted != "off") {
+    auto made = WorkerGroup::make(wanted == "auto" ? std::string() : wanted, plan->worker_bytes_max);
+    if (made) cap.group = *std::move(made);
+    else problem = made.error().message;
+  }
+  if (cap.group) log::info("the worker's cap: control group {}, {:.1f} MB; and RLIMIT_DATA, {:.1f} MB", cap.group->folder(), static_cast<double>(plan->worker_bytes_max) / 1e6, static_cast<double>(plan->data_bytes_max) / 1e6);
+  else log::info("the worker's cap: RLIMIT_DATA, {:.1f} MB; no control group: {}", static_cast<double>(plan->data_bytes_max) / 1e6, problem);
+  cap.json = cap_json(cap.group ? cap.group->folder() : std::string(), cap.group ? plan->worker_bytes_max : 0, plan->data_bytes_max, cap.group ? std::string() : problem);
+  return cap;
 }
 
 // A worker that comes back must not bring the emergency with it.
@@ -210,7 +249,7 @@ asio::awaitable<void> keep_house(asio::io_context& io, const Housekeeping& house
       logged_ended = house.api.ended();
       return_freed_memory();
     }
-    tick.expires_after(250ms);
+    tick.expires_after(house.gate.alarmed() ? 25ms : 250ms);
     co_await tick.async_wait(asio::use_awaitable);
   }
 }
@@ -259,7 +298,9 @@ int serve(const Settings& settings, const std::string& own_path) {
 
   asio::io_context io(1);
   Metrics metrics;
+  const WorkerCap cap = cap_from(settings, plan);
   SupervisorOptions supervision;
+  supervision.group = cap.group.get();
   supervision.worker_argv = {worker, "--model", model, "--slots", std::to_string(slots), "--context", plan ? std::to_string(plan->context_tokens) : settings.text("context"),
                              "--threads", settings.text("threads"), "--gpu-layers", settings.text("gpu-layers"), "--log-level", settings.text("log-level")};
   if (plan) supervision.worker_argv.insert(supervision.worker_argv.end(), {"--kv-type", plan->kv_type, "--data-max", std::to_string(plan->data_bytes_max)});
@@ -286,7 +327,10 @@ int serve(const Settings& settings, const std::string& own_path) {
   api_options.api_key = *key;
   api_options.client_rules = client_rules == "on";
   if (plan) api_options.plan_json = json_of(*plan);
-  const Entrance entrance{line, gate, ledger};
+  api_options.cap_json = cap.json;
+  Forecast forecast(static_cast<std::size_t>(slots));
+  Promises promises;
+  const Entrance entrance{line, gate, ledger, forecast, promises};
   Api api(io, std::move(api_options), entrance, supervisor, metrics);
   SourceOptions source_options;
   source_options.urls = *url_sources;
@@ -295,7 +339,7 @@ int serve(const Settings& settings, const std::string& own_path) {
   source_options.remote.bytes_max = static_cast<std::size_t>(body_bytes_max);
   Sources sources(std::move(source_options), ledger);
   api.read_sources(sources);
-  const Housekeeping house{gate, line, supervisor, api, standing_bytes, queue, std::chrono::seconds(settings.integer("idle-timeout")),
+  const Housekeeping house{metrics, gate, line, supervisor, api, standing_bytes, queue, std::chrono::seconds(settings.integer("idle-timeout")),
                            static_cast<std::uint64_t>(settings.integer("log-every"))};
   gate.on_change([&house](MemoryLevel, MemoryLevel to) { on_level(house, to); });
 
@@ -326,8 +370,12 @@ int serve(const Settings& settings, const std::string& own_path) {
   asio::co_spawn(io, reload_on_signal(io, supervisor), asio::detached);
   asio::co_spawn(io, batches.work(), asio::detached);
   asio::co_spawn(io, keep_house(io, house), asio::detached);
+  std::vector<PressureAlarm> alarms = open_pressure_alarms();
+  if (alarms.empty()) log::info("memory: the system gives no alarms; the gate looks four times a second");
+  for (PressureAlarm& alarm : alarms) asio::co_spawn(io, heed(io, gate, metrics, std::move(alarm)), asio::detached);
   std::cout << fmt::format("listening on http://{}:{}\n", host.find(':') == std::string::npos ? host : "[" + host + "]", server.port()) << std::flush;
   io.run();
+  if (cap.group) cap.group->remove();
   // Suspended coroutines still hold references to the parts above: leave without unwinding them.
   std::cout << std::flush;
   std::_Exit(0);

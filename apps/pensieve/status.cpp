@@ -72,10 +72,13 @@ std::string page(const Json& health) {
   lines += fmt::format("requests   {} running, {} of {} waiting\n", text_of(slots, "running"), text_of(queue, "waiting"), text_of(queue, "max"));
   lines += fmt::format("memory     {}, {} GB available, {}\n", text_of(memory, "status"), memory.contains("available_gb") && memory["available_gb"].is_number() ? fmt::format("{:.1f}", memory["available_gb"].get<double>()) : "?",
                        memory.value("accepting_requests", false) ? "accepting requests" : "accepting no requests");
+  for (const Json& action : memory.value("actions", Json::array())) lines += fmt::format("  done     {}\n", action.is_string() ? action.get<std::string>() : action.dump());
   lines += fmt::format("  in use   {} ({} own, {} mapped files)\n", megabytes(memory, "tree_pss_bytes"), megabytes(memory, "anonymous_bytes"), megabytes(memory, "file_bytes"));
   lines += fmt::format("  plan     {} committed of {}\n", megabytes(memory, "committed_bytes"), megabytes(memory, "budget_bytes"));
   lines += fmt::format("worker     {}, pid {}, {} restarts{}\n", text_of(worker, "state"), text_of(worker, "pid"), text_of(worker, "restarts"),
                        worker.value("degraded", false) ? ", degraded" : "");
+  const Json cap = part(worker, "cap");
+  if (!cap.empty()) lines += fmt::format("  cap      {}{}\n", text_of(cap, "kind"), cap.value("group", Json()).is_string() ? " " + text_of(cap, "group") : "");
   if (worker.value("last_death", Json()).is_string()) lines += fmt::format("  last death: {}\n", text_of(worker, "last_death"));
   return lines;
 }

@@ -6,6 +6,18 @@
 
 namespace pensieve {
 
+std::vector<std::string> actions_at(MemoryLevel level) {
+  std::vector<std::string> actions;
+  if (level == MemoryLevel::caution || level == MemoryLevel::warning) actions.emplace_back("idle slots are stored at once, and their memory given back when they are cold");
+  if (level >= MemoryLevel::caution) actions.emplace_back("freed memory is given back");
+  if (level == MemoryLevel::warning) actions.emplace_back("no long prompts are begun");
+  if (level >= MemoryLevel::warning) actions.emplace_back("the line is a quarter as long");
+  if (level >= MemoryLevel::critical) actions.emplace_back("nothing new is begun");
+  if (level == MemoryLevel::critical) actions.emplace_back("idle slots are stored and dropped at once");
+  if (level == MemoryLevel::emergency) actions.emplace_back("slots are stored, and the worker ended until there is memory for it");
+  return actions;
+}
+
 void MemoryGate::sample(TimePoint now) {
   sampled_at_ = now;
   const auto memory = monitor_.read();
@@ -14,9 +26,17 @@ void MemoryGate::sample(TimePoint now) {
   const MemoryLevel before = levels_.level();
   if (!levels_.update(memory->available_bytes, memory->pressure_percent, now)) return;
   ++changes_;
-  log::warn("memory: {} -> {}, {:.2f} GB available{}, pressure {:.0f} %", name_of(before), name_of(levels_.level()),
-            static_cast<double>(memory->available_bytes) / 1e9, memory->limited_by_group ? " in the control group" : "", memory->pressure_percent);
+  const std::vector<std::string> actions = actions_at(levels_.level());
+  log::warn("memory: {} -> {}, {:.2f} GB available{}, pressure {:.0f} %{}{}", name_of(before), name_of(levels_.level()),
+            static_cast<double>(memory->available_bytes) / 1e9, memory->limited_by_group ? " in the control group" : "", memory->pressure_percent,
+            actions.empty() ? "" : ": ", fmt::join(actions, "; "));
   if (on_change_) on_change_(before, levels_.level());
+}
+
+void MemoryGate::alarm(TimePoint now) {
+  ++alarms_;
+  alarmed_at_ = now;
+  sample(now);
 }
 
 Result<void> MemoryGate::at_arrival() {

@@ -6,22 +6,27 @@
 //   Threads  the I/O thread.
 //   Errors   overloaded, saying level and figures.
 //
-//   level      what follows (docs/memory.md)
-//   caution    the worker is told: it drops what it keeps only for speed
+//   level      what follows, besides what followed before (docs/memory.md; actions_at())
+//   caution    what lies in idle slots goes to the store, and its memory to the system when it is cold
 //   warning    no new long prompts, the waiting line is shortened
-//   critical   nothing new; what runs goes on; caches are dropped
+//   critical   nothing new; what runs goes on; idle slots are dropped
 //   emergency  the worker is ended until there is memory again
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "admission/memory_level.h"
 #include "base/result.h"
 #include "platform/memory.h"
 
 namespace pensieve {
+
+// What is done about it at this level, in words: for /health and the log.
+std::vector<std::string> actions_at(MemoryLevel level);
 
 class MemoryGate {
  public:
@@ -35,6 +40,10 @@ class MemoryGate {
 
   void on_change(OnChange callback) { on_change_ = std::move(callback); }
   void sample(TimePoint now = SteadyClock::now());  // Reads the monitor; one log line for each change.
+  // The system says that tasks wait for memory: looks at once, and wants looks in quick succession for a while.
+  void alarm(TimePoint now = SteadyClock::now());
+  bool alarmed(TimePoint now = SteadyClock::now()) const { return alarms_ > 0 && now - alarmed_at_ < kAlarmedFor; }
+  static constexpr std::chrono::milliseconds kAlarmedFor{2000};
 
   Result<void> at_arrival();  // Samples when the last figure is older than kFreshFor.
   Result<void> for_prompt(std::int64_t prompt_tokens, std::int64_t context_tokens) const;
@@ -44,6 +53,7 @@ class MemoryGate {
   const std::optional<MachineMemory>& memory() const { return memory_; }
   const MemoryBounds& bounds() const { return levels_.bounds(); }
   std::uint64_t changes() const { return changes_; }
+  std::uint64_t alarms() const { return alarms_; }
 
  private:
   Error refusal(const char* what) const;
@@ -53,6 +63,8 @@ class MemoryGate {
   OnChange on_change_;
   std::optional<MachineMemory> memory_;
   TimePoint sampled_at_{};
+  TimePoint alarmed_at_{};
+  std::uint64_t alarms_ = 0;
   std::uint64_t changes_ = 0;
 };
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <vector>
 
 namespace pensieve {
@@ -51,6 +52,30 @@ TEST(MemoryGate, TellsOfEachChangeOnceOnTheWayDownAndUp) {
   const std::vector<std::pair<MemoryLevel, MemoryLevel>> want = {{safe, caution}, {caution, emergency}, {emergency, warning}, {warning, safe}};
   EXPECT_EQ(told, want);
   EXPECT_EQ(gate.changes(), 4u);
+}
+
+TEST(MemoryGate, AnAlarmLooksAtOnceAndWantsLooksForAWhile) {
+  FakeMonitor monitor;
+  MemoryGate gate(monitor, MemoryBounds{});
+  TimePoint now{100s};
+  gate.sample(now);
+  EXPECT_FALSE(gate.alarmed(now));
+  monitor.memory->available_bytes = 700'000'000;
+  gate.alarm(now += 1ms);
+  EXPECT_EQ(gate.level(), critical);
+  EXPECT_EQ(gate.alarms(), 1u);
+  EXPECT_TRUE(gate.alarmed(now + 1s));
+  EXPECT_FALSE(gate.alarmed(now + 2s));
+}
+
+TEST(MemoryGate, EachWorseLevelDoesSomethingMoreAndSaysWhat) {
+  EXPECT_TRUE(actions_at(safe).empty());
+  for (const MemoryLevel level : {caution, warning, critical, emergency}) {
+    const auto before = actions_at(static_cast<MemoryLevel>(static_cast<int>(level) - 1));
+    bool something_new = false;
+    for (const std::string& action : actions_at(level)) something_new = something_new || std::ranges::find(before, action) == before.end();
+    EXPECT_TRUE(something_new) << name_of(level);
+  }
 }
 
 TEST(MemoryGate, WithoutFiguresEverythingMayBegin) {

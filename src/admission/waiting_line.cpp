@@ -19,8 +19,10 @@ boost::asio::awaitable<bool> WaitingLine::Place::until_running(std::chrono::mill
 WaitingLine::WaitingLine(boost::asio::any_io_executor executor, std::size_t slots, std::size_t queue_max)
     : executor_(std::move(executor)), slots_(slots), queue_max_(queue_max) {}
 
-Result<WaitingLine::Place> WaitingLine::try_enter() {
-  if (running_ == slots_ && waiting() >= queue_max()) {
+Result<WaitingLine::Place> WaitingLine::try_enter(std::size_t reserved, bool promised) {
+  const std::size_t taken = promised ? waiting() : waiting() + reserved;
+  const std::size_t room = promised ? queue_max() + (queue_max() + 3) / 4 : queue_max();
+  if (running_ == slots_ && taken >= room) {
     return Error{ErrorCode::overloaded, "all slots are busy and the waiting line is full"};
   }
   tickets_.emplace_back(executor_);

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <deque>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -145,6 +146,7 @@ struct Api::Run final : EventSink {
   Run& operator=(const Run&) = delete;
 
   void on_event(StreamEvent event) override {
+    if (job) follow(event);
     pending_bytes += words_of(event);
     pending.push_back(std::move(event));
     if (!paused && (pending_bytes > kPendingBytesMax || pending.size() > kPendingEventsMax)) {
@@ -152,6 +154,18 @@ struct Api::Run final : EventSink {
       supervisor.pause(id);
     }
     wake.cancel();
+  }
+
+  // What is left of it to read and to say, for the forecasts of those behind it.
+  void follow(const StreamEvent& event) {
+    if (const auto* started = std::get_if<Started>(&event)) job->left_to_read(started->input_tokens - started->cached_tokens);
+    else if (const auto* read = std::get_if<Prefilled>(&event)) job->left_to_read(read->total_tokens - read->done_tokens);
+    else std::visit([this](const auto& part) {
+      if constexpr (requires { part.tokens; }) job->said(std::ssize(part.tokens));
+    }, event);
+    const auto* finished = std::get_if<Finished>(&event);
+    if (finished == nullptr || finished->reason == FinishReason::cancelled) return;
+    job->ended(finished->reason == FinishReason::max_tokens || finished->reason == FinishReason::model_context_window_exceeded);
   }
 
   // The next event, or nullptr when `wait` went by, or the client left, before one came.
@@ -206,12 +220,14 @@ struct Api::Run final : EventSink {
   std::size_t pending_bytes = 0;
   bool paused = false;
   GenerateRequest generate;
+  std::optional<Forecast::Entry> job;  // From its admission on.
+  std::optional<double> predicted;     // Seconds from read_at to its first token.
   TimePoint last_token_written{};
   TimePoint read_at{};
 };
 
 Api::Api(asio::io_context& io, ApiOptions options, Entrance entrance, Supervisor& supervisor, Metrics& metrics)
-    : io_(io), options_(std::move(options)), line_(entrance.line), gate_(entrance.gate), ledger_(entrance.ledger), supervisor_(supervisor), metrics_(metrics) {}
+    : io_(io), options_(std::move(options)), line_(entrance.line), gate_(entrance.gate), ledger_(entrance.ledger), forecast_(entrance.forecast), promises_(entrance.promises), supervisor_(supervisor), metrics_(metrics) {}
 
 awaitable<void> Api::handle(http::Exchange& exchange) {
   const http::Request& request = exchange.request();
@@ -325,7 +341,7 @@ awaitable<Result<anthropic::MessagesRequest>> Api::read_request(const http::Exch
   co_return anthropic::parse_messages_request(body, endpoint, options_.client_rules, sources);
 }
 
-http::Reply Api::refusal(const Error& error, const std::string& request_id) const {
+http::Reply Api::refusal(const Error& error, const std::string& request_id) {
   if (error.code == ErrorCode::overloaded) return overloaded_reply(kAnthropic, error, request_id);
   metrics_.requests("invalid").Increment();
   return error_reply(error, request_id);
@@ -352,9 +368,10 @@ awaitable<void> Api::messages(http::Exchange& exchange) {
 
 awaitable<void> Api::generate(http::Exchange& exchange, const Dialect& dialect, Asked asked, std::unique_ptr<AnswerWriter> writer) {
   const http::Request& request = exchange.request();
-  auto entry = enter(request.body.size());
+  auto entry = enter(request);
   if (!entry) {
-    http::Reply reply = overloaded_reply(dialect, entry.error(), request.id);
+    const std::optional<BodyKey> key = gate_.accepting() ? std::optional(key_of_body(request.body)) : std::nullopt;
+    http::Reply reply = overloaded_reply(dialect, entry.error(), request.id, key);
     co_await exchange.reply(std::move(reply));
     co_return;
   }
@@ -374,6 +391,7 @@ awaitable<void> Api::generate(http::Exchange& exchange, const Dialect& dialect, 
   const std::int32_t room = supervisor_.status().ready->context_tokens;
   if (counted->input_tokens < room) {
     Result<void> fits = gate_.for_prompt(counted->input_tokens, room);
+    if (!fits) metrics_.memory_refusals(name_of(gate_.level())).Increment();
     if (fits) fits = run.memory.add(static_cast<std::uint64_t>(counted->input_tokens + std::min(run.request.max_tokens, room - counted->input_tokens)) * kTokenBytes);
     if (!fits) {
       http::Reply reply = overloaded_reply(dialect, fits.error(), request.id);
@@ -396,25 +414,52 @@ awaitable<void> Api::generate(http::Exchange& exchange, const Dialect& dialect, 
     co_return;
   }
   metrics_.prompt_tokens.Increment(input_tokens);
+  forecast_.set_pace(supervisor_.status().pace);
+  run.job.emplace(forecast_.enter(run.generate.prompt.tokens, run.generate.max_tokens));
+  if (const auto seconds_more = forecast_.first_token_in()) {
+    run.predicted = seconds(SteadyClock::now() - run.read_at) + *seconds_more;
+    exchange.add_header("x-predicted-ttft", fmt::format("{:.3f}", *run.predicted));
+  }
   if (run.request.stream) co_await stream_answer(exchange, run);
   else co_await whole_answer(exchange, run);
 }
 
-Result<Api::Entry> Api::enter(std::size_t body_bytes) {
-  if (const Result<void> may = gate_.at_arrival(); !may) return may.error();
-  auto memory = ledger_.reserve(kRequestBytes + 2 * body_bytes);
+std::size_t Api::promised_places(TimePoint now) {
+  if (promises_.open(now) == 0) return 0;
+  // Whoever enters the line now leaves it after so long: those who come until then want its place.
+  const double line = line_.waiting() == 0 ? 0.0 : forecast_.place_in(line_.waiting()).value_or(line_.service_seconds());
+  return promises_.due_until(now + std::chrono::duration_cast<SteadyClock::duration>(std::chrono::duration<double>(std::min(line, 60.0))), now);
+}
+
+Result<Api::Entry> Api::enter(const http::Request& request) {
+  if (const Result<void> may = gate_.at_arrival(); !may) {
+    metrics_.memory_refusals(name_of(gate_.level())).Increment();
+    return may.error();
+  }
+  auto memory = ledger_.reserve(kRequestBytes + 2 * request.body.size());
   if (!memory) return std::move(memory).error();
-  auto place = line_.try_enter();
+  const TimePoint now = SteadyClock::now();
+  forecast_.set_pace(supervisor_.status().pace);
+  const std::size_t reserved = promised_places(now);
+  const bool promised = promises_.open(now) > 0 && promises_.redeem(key_of_body(request.body), now);
+  auto place = line_.try_enter(reserved, promised);
   if (!place) return std::move(place).error();
   return Entry{*std::move(place), *std::move(memory)};
 }
 
-http::Reply Api::overloaded_reply(const Dialect& dialect, const Error& error, const std::string& request_id) const {
+http::Reply Api::overloaded_reply(const Dialect& dialect, const Error& error, const std::string& request_id, std::optional<BodyKey> key) {
   metrics_.requests("overloaded").Increment();
   ++ended_;
   http::Reply reply = dialect.refusal(error, request_id);
   // Short of memory: it takes at least the levels' own hold to be better.
-  const int wait = gate_.accepting() ? line_.retry_after_seconds() : std::max(5, line_.retry_after_seconds());
+  int wait = gate_.accepting() ? line_.retry_after_seconds() : std::max(5, line_.retry_after_seconds());
+  if (key) {
+    const TimePoint now = SteadyClock::now();
+    const auto place = forecast_.place_in(promises_.open(now) + 1);
+    if (place) wait = static_cast<int>(std::clamp(std::ceil(*place), 1.0, 60.0));
+    // Beyond a minute clients give up; who is told 60 then has no place promised.
+    if (!place || *place <= 60) promises_.make(*key, now + std::chrono::seconds(wait), now);
+  }
   reply.headers.emplace_back("retry-after", std::to_string(wait));
   return reply;
 }
@@ -484,6 +529,7 @@ awaitable<void> Api::whole_answer(http::Exchange& exchange, Run& run) {
     co_return;
   }
   if (!co_await until_memory(exchange, run, false)) {
+    metrics_.memory_refusals(name_of(gate_.level())).Increment();
     http::Reply reply = overloaded_reply(run.dialect, {ErrorCode::overloaded, kNoMemory}, exchange.request().id);
     co_await exchange.reply(std::move(reply));
     co_return;
@@ -512,8 +558,10 @@ void Api::note_written(Run& run, const StreamEvent& event) {
   const std::optional<std::int64_t> sampled_us = sampled_at(event);
   if (!sampled_us) return;
   const TimePoint now = SteadyClock::now();
-  if (run.last_token_written == TimePoint{}) metrics_.time_to_first_token.Observe(seconds(now - run.read_at));
-  else metrics_.time_between_tokens.Observe(seconds(now - run.last_token_written));
+  if (run.last_token_written == TimePoint{}) {
+    metrics_.time_to_first_token.Observe(seconds(now - run.read_at));
+    if (run.predicted) metrics_.first_token_ratio.Observe(seconds(now - run.read_at) / *run.predicted);
+  } else metrics_.time_between_tokens.Observe(seconds(now - run.last_token_written));
   run.last_token_written = now;
   metrics_.token_to_socket.Observe(static_cast<double>(monotonic_us(now) - *sampled_us) * 1e-6);
 }
@@ -631,6 +679,9 @@ http::Reply Api::health(const http::Request&) const {
                        {"reserved_bytes", ledger_.reserved_bytes()},
                        {"accepting_requests", gate_.accepting() && (ready || asleep)},
                        {"level_changes", gate_.changes()},
+                       {"alarms", gate_.alarms()},
+                       {"actions", actions_at(gate_.level())},
+                       {"kv_given_back_bytes", worker.kv.bytes_given_back},
                        {"tree_pss_bytes", tree.pss_bytes},
                        {"anonymous_bytes", tree.anonymous_bytes},
                        {"file_bytes", tree.file_bytes}}},
@@ -645,6 +696,8 @@ http::Reply Api::health(const http::Request&) const {
                        {"restarts", worker.restarts},
                        {"requests_resumed", worker.resumed},
                        {"degraded", supervisor_.degraded()},
+                       {"cap", Json::parse(options_.cap_json, nullptr, false)},
+                       {"in_group", worker.in_group},
                        {"recent_deaths", supervisor_.recent_deaths()},
                        {"last_death", worker.last_death.empty() ? Json() : Json(worker.last_death)}}}},
                     ready || asleep ? 200 : 503);
@@ -666,6 +719,7 @@ void Api::refresh_metrics() const {
   const wire::KvFacts& kv = supervisor_.status().kv;
   metrics_.tokens_from_slots.Set(static_cast<double>(kv.tokens_from_slots));
   metrics_.tokens_from_store.Set(static_cast<double>(kv.tokens_from_store));
+  metrics_.kv_given_back_bytes.Set(static_cast<double>(kv.bytes_given_back));
   metrics_.answers_recognised.Set(static_cast<double>(kv.answers_recognised));
   metrics_.store_bytes.Set(static_cast<double>(kv.store_bytes));
   metrics_.store_blocks_set_aside.Set(static_cast<double>(kv.store_blocks_set_aside));

@@ -12,7 +12,9 @@
 
 #include <string>
 
+#include "admission/forecast.h"
 #include "admission/memory_gate.h"
+#include "admission/promises.h"
 #include "admission/waiting_line.h"
 #include "api/answer.h"
 #include "api/anthropic/batches.h"
@@ -31,6 +33,7 @@ struct ApiOptions {
   bool client_rules = true;  // Rules for particular clients: see anthropic/messages_request.h.
   std::chrono::milliseconds memory_wait_max{30000};  // After the line, for memory; then it is refused after all.
   std::string plan_json = "null";                    // For /health: the sum that was made at start.
+  std::string cap_json = "null";                     // For /health: what the system holds the worker to.
 };
 
 // What decides whether a request may enter, for every endpoint that generates.
@@ -38,6 +41,8 @@ struct Entrance {
   WaitingLine& line;
   MemoryGate& gate;
   Ledger& ledger;
+  Forecast& forecast;
+  Promises& promises;
 };
 
 class Api {
@@ -60,8 +65,11 @@ class Api {
     WaitingLine::Place place;
     Ledger::Reservation memory;
   };
-  Result<Entry> enter(std::size_t body_bytes);
-  http::Reply overloaded_reply(const Dialect& dialect, const Error& error, const std::string& request_id) const;
+  Result<Entry> enter(const http::Request& request);
+  // Places in the line for those who were told to come about now.
+  std::size_t promised_places(TimePoint now);
+  // `key`: what asked, where it is told when there will be a place for it. Without: it is memory that is missing.
+  http::Reply overloaded_reply(const Dialect& dialect, const Error& error, const std::string& request_id, std::optional<BodyKey> key = {});
   // True when there is memory again; false when the wait was too long.
   boost::asio::awaitable<bool> until_memory(http::Exchange& exchange, Run& run, bool pings);
   bool key_is_right(const http::Request& request) const;
@@ -70,7 +78,7 @@ class Api {
   // The body as a request, its documents read.
   boost::asio::awaitable<Result<anthropic::MessagesRequest>> read_request(const http::Exchange& exchange, anthropic::Endpoint endpoint);
   boost::asio::awaitable<Result<std::string>> read_source(anthropic::UnreadSource source);
-  http::Reply refusal(const Error& error, const std::string& request_id) const;
+  http::Reply refusal(const Error& error, const std::string& request_id);
   static bool is_openai(std::string_view path);
   boost::asio::awaitable<void> openai(http::Exchange& exchange);  // api/openai/endpoints.cpp
   boost::asio::awaitable<void> count_tokens(http::Exchange& exchange);
@@ -91,6 +99,8 @@ class Api {
   WaitingLine& line_;
   MemoryGate& gate_;
   Ledger& ledger_;
+  Forecast& forecast_;
+  Promises& promises_;
   Supervisor& supervisor_;
   Metrics& metrics_;
   anthropic::Batches* batches_ = nullptr;

@@ -69,6 +69,7 @@ Budget sum(const ModelNeeds& needs, const Wishes& wishes, const Choice& choice) 
   const std::uint64_t not_the_workers = needs.file_bytes + kServerBytes + budget.requests_bytes / 2;
   const std::uint64_t workers = std::max(budget.total_bytes, wishes.ceiling_bytes) - not_the_workers;
   budget.data_bytes_max = workers + kStackBytes * (wishes.threads + 4);
+  budget.worker_bytes_max = workers + needs.file_bytes;
   return budget;
 }
 

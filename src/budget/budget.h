@@ -69,6 +69,8 @@ struct Budget {
   std::uint64_t requests_bytes = 0;  // Of the lines: what requests reserve from, one by one.
   std::uint64_t data_bytes_max = 0;  // The worker's cap: its own share of the ceiling, without the mapped weights.
 
+  std::uint64_t worker_bytes_max = 0;  // The same with the weights: for a limit that counts all pages.
+
   std::string table() const;
 };
 

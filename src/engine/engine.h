@@ -110,6 +110,9 @@ class Engine {
   virtual Result<void> claim_kv(SequenceId sequence, std::int32_t tokens) = 0;
   // One piece of the tokens [begin, begin + count).
   virtual void read_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<std::byte> out) const = 0;
+  // The memory of a sequence that was forgotten whole goes back to the system until its cells are
+  // written again; so many bytes. 0: this engine cannot.
+  virtual std::uint64_t give_back_kv(SequenceId) { return 0; }
   // The first `count` tokens of a piece that was read with `from_tokens` tokens.
   virtual void write_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<const std::byte> from, std::int32_t from_tokens) = 0;
 };

@@ -209,6 +209,11 @@ void FakeEngine::write_kv(SequenceId sequence, std::size_t piece, std::int32_t b
   std::memcpy(tokens.data() + begin, from.data(), static_cast<std::size_t>(count) * sizeof(TokenId));
 }
 
+std::uint64_t FakeEngine::give_back_kv(SequenceId sequence) {
+  CHECK(sequences_[sequence].empty(), "only what was forgotten is given back");
+  return 1000;
+}
+
 Result<std::unique_ptr<Sampler>> FakeEngine::make_sampler(const Sampling&, const Grammar*) { return std::unique_ptr<Sampler>(std::make_unique<GreedySampler>()); }
 
 }  // namespace pensieve

@@ -55,6 +55,7 @@ class FakeEngine final : public Engine {
   std::string kv_problem() const override { return {}; }
   Result<void> claim_kv(SequenceId sequence, std::int32_t tokens) override;
   void read_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<std::byte> out) const override;
+  std::uint64_t give_back_kv(SequenceId sequence) override;
   void write_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<const std::byte> from, std::int32_t from_tokens) override;
 
  private:

@@ -266,4 +266,23 @@ void LlamaKv::write(SequenceId sequence, std::size_t piece, std::int32_t begin, 
   else ggml_backend_tensor_set(p.tensor, from.data(), offset, cells * p.token_bytes);
 }
 
+std::uint64_t LlamaKv::give_back(SequenceId sequence) const {
+#ifdef __linux__
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  std::uint64_t bytes = 0;
+  for (const Piece& p : pieces_) {
+    if (p.tensor->buffer == nullptr || !ggml_backend_buffer_is_host(p.tensor->buffer)) continue;
+    const auto begin = reinterpret_cast<std::uintptr_t>(p.tensor->data) + static_cast<std::uintptr_t>(sequence) * p.tensor->nb[2];
+    const std::uintptr_t first = (begin + page - 1) / page * page;
+    const std::uintptr_t last = (begin + p.tensor->nb[2]) / page * page;
+    if (first >= last || ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED) != 0) continue;
+    bytes += last - first;
+  }
+  return bytes;
+#else
+  (void)sequence;  // Elsewhere MADV_DONTNEED promises nothing.
+  return 0;
+#endif
+}
+
 }  // namespace pensieve

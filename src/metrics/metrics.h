@@ -23,6 +23,9 @@ class Metrics {
   prometheus::Counter& requests(const std::string& outcome);
   // Workers started again, by what ended the one before: exit, signal, stall, garbage, fatal, asleep, parked.
   prometheus::Counter& worker_restarts(const std::string& cause);
+  // Changes to a memory level, by its name; and requests that were refused at it.
+  prometheus::Counter& memory_changes(const std::string& to);
+  prometheus::Counter& memory_refusals(const std::string& level);
   // What the API's edge changed in requests; docs/metrics.md lists the names.
   prometheus::Counter& normalised(const std::string& what);
   prometheus::Counter& prompt_tokens;
@@ -42,8 +45,11 @@ class Metrics {
   prometheus::Gauge& memory_budget_bytes;
   prometheus::Gauge& memory_committed_bytes;
   prometheus::Gauge& memory_available_bytes;
+  prometheus::Gauge& kv_given_back_bytes;  // Of free slots.
+  prometheus::Counter& memory_alarms;
   prometheus::Gauge& memory_level;  // 0 safe, 1 caution, 2 warning, 3 critical, 4 emergency.
   prometheus::Histogram& time_to_first_token;  // Request read in full to first token written.
+  prometheus::Histogram& first_token_ratio;    // Of that time to what was predicted at admission.
   prometheus::Histogram& time_between_tokens;
   prometheus::Histogram& token_to_socket;      // Sampled in the worker to written to the client's socket.
 

@@ -64,8 +64,10 @@ Result<ChildProcess> ChildProcess::spawn(const std::vector<std::string>& argv, c
   arguments.push_back(nullptr);
   char locale[] = "LC_ALL=C.UTF-8";
   char* const bare[] = {locale, nullptr};
+  const int group = limits.members_file.empty() ? -1 : ::open(limits.members_file.c_str(), O_WRONLY | O_CLOEXEC);
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
+  if (pid != 0 && group >= 0) ::close(group);
   if (pid < 0) return Error{ErrorCode::internal, fmt::format("fork: {}", std::strerror(errno))};
   if (pid == 0) {
     // Only async-signal-safe calls from here to exec.
@@ -79,6 +81,10 @@ Result<ChildProcess> ChildProcess::spawn(const std::vector<std::string>& argv, c
     ::dup2(in.ends[0], STDIN_FILENO);
     ::dup2(out.ends[1], STDOUT_FILENO);
     ::dup2(err.ends[1], STDERR_FILENO);
+    if (!limits.members_file.empty() && ::write(group, "0", 1) != 1) {
+      constexpr std::string_view kAlone = "this process did not get into its control group\n";
+      (void)!::write(STDERR_FILENO, kAlone.data(), kAlone.size());
+    }
     apply(limits);
     if (limits.stranger) ::execve(arguments[0], arguments.data(), bare);
     else ::execv(arguments[0], arguments.data());

@@ -20,13 +20,16 @@
 
 namespace pensieve {
 
-// For a program that reads what strangers wrote.
+// What a child may have; the most for a program that reads what strangers wrote.
 struct ChildLimits {
   std::uint64_t data_bytes = 0;   // Its own memory (RLIMIT_DATA; macOS does not enforce it). 0: no limit.
   std::uint64_t cpu_seconds = 0;  // 0: no limit.
   // It writes no files and no core, gains no rights, and sees neither our environment
   // (keys may stand in it) nor our descriptors.
   bool stranger = false;
+  // Of the control group that it joins before it runs (WorkerGroup::members_file()); one that cannot be joined is told on
+  // its stderr, and it runs all the same. Empty: none.
+  std::string members_file = {};
 };
 
 class ChildProcess {

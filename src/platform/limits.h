@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #include "base/result.h"
 
@@ -17,9 +16,5 @@ Result<void> cap_own_data(std::uint64_t bytes);
 
 // This process is the one to kill when the machine runs out of memory. Linux: oom_score_adj.
 void make_first_victim();
-
-// The control group that may hold a capped child, where the system has delegated one
-// (cgroup v2, memory controller, writable): its folder. Empty: none, with `why`.
-std::string delegated_cgroup(std::string* why);
 
 }  // namespace pensieve

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace pensieve {
 
@@ -39,6 +40,18 @@ class MemoryMonitor {
 
 std::unique_ptr<MemoryMonitor> system_memory_monitor();
 std::optional<std::uint64_t> available_memory_bytes();
+
+// Says at once that tasks have begun to wait for memory, between two looks at the
+// figures: of the whole machine, and of the own control group where it has such a file.
+// Linux: PSI triggers (without CAP_SYS_RESOURCE the kernel looks only every 2 s). macOS has a
+// dispatch source of its own (DISPATCH_SOURCE_TYPE_MEMORYPRESSURE), which nobody has joined to
+// this yet: there are no alarms there, and the gate goes by its figures.
+struct PressureAlarm {
+  int fd = -1;          // The caller's. An exceptional condition (POLLPRI) on it is the alarm.
+  std::string source;   // The file that it was asked of.
+  std::string trigger;  // What was asked for: kind, microseconds of waiting, of so many.
+};
+std::vector<PressureAlarm> open_pressure_alarms();
 
 // Gives memory that was freed back to the system, where the allocator kept it.
 void return_freed_memory();

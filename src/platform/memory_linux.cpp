@@ -12,6 +12,7 @@
 #include <malloc.h>
 #endif
 
+#include "platform/control_groups.h"
 #include "platform/memory.h"
 
 namespace pensieve {
@@ -53,35 +54,12 @@ double pressure() {
   return std::strtod(average.c_str() + 6, nullptr);
 }
 
-// A group that limits memory; usage counts without the pages of files, which the system takes back when it must.
-struct Group {
-  std::string folder;
-  bool version2 = false;
-
-  std::optional<std::uint64_t> limit() const { return number_in(folder + (version2 ? "/memory.max" : "/memory.limit_in_bytes")); }
-  std::uint64_t used() const {
-    const std::uint64_t usage = number_in(folder + (version2 ? "/memory.current" : "/memory.usage_in_bytes")).value_or(0);
-    const std::uint64_t files = stat_of(folder + "/memory.stat", version2 ? std::vector<std::string>{"inactive_file", "active_file"}
-                                                                          : std::vector<std::string>{"total_inactive_file", "total_active_file"});
-    return usage > files ? usage - files : 0;
-  }
-};
-
-std::vector<Group> own_groups() {
-  std::vector<Group> groups;
-  std::ifstream file("/proc/self/cgroup");
-  for (std::string line; std::getline(file, line);) {
-    const bool version2 = line.starts_with("0::");
-    const std::size_t memory = line.find(":memory:");
-    if (!version2 && memory == std::string::npos) continue;
-    const std::string root = version2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
-    // A group's own limit, and those of the groups around it.
-    for (std::string path = version2 ? line.substr(3) : line.substr(memory + 8);; path.resize(path.rfind('/'))) {
-      groups.push_back({root + (path == "/" ? "" : path), version2});
-      if (path.empty() || path == "/") break;
-    }
-  }
-  return groups;
+// Usage counts without the pages of files, which the system takes back when it must.
+std::uint64_t used_by(const ControlGroup& group) {
+  const std::uint64_t usage = number_in(group.usage_file()).value_or(0);
+  const std::uint64_t files = stat_of(group.folder + "/memory.stat", group.version2 ? std::vector<std::string>{"inactive_file", "active_file"}
+                                                                                    : std::vector<std::string>{"total_inactive_file", "total_active_file"});
+  return usage > files ? usage - files : 0;
 }
 
 class LinuxMonitor final : public MemoryMonitor {
@@ -94,10 +72,10 @@ class LinuxMonitor final : public MemoryMonitor {
     memory.available_bytes = available->second;
     if (const auto total = machine.find("MemTotal:"); total != machine.end()) memory.total_bytes = total->second;
     memory.pressure_percent = pressure();
-    for (const Group& group : own_groups()) {
-      const auto limit = group.limit();
+    for (const ControlGroup& group : own_groups()) {
+      const auto limit = number_in(group.limit_file());
       if (!limit || *limit >= memory.total_bytes) continue;
-      const std::uint64_t used = group.used();
+      const std::uint64_t used = used_by(group);
       const std::uint64_t left = *limit > used ? *limit - used : 0;
       memory.total_bytes = *limit;
       if (left >= memory.available_bytes) continue;

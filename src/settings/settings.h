@@ -6,6 +6,7 @@
 //                value and what was expected.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <span>

@@ -103,7 +103,10 @@ awaitable<void> Supervisor::run() {
     co_await until_wanted();
     if (stopping_) break;
     log_lines_.clear();
-    auto spawned = ChildProcess::spawn(options_.worker_argv);
+    group_kills_ = options_.group != nullptr ? options_.group->kills() : 0;
+    ChildLimits limits;
+    if (options_.group != nullptr) limits.members_file = options_.group->members_file();
+    auto spawned = ChildProcess::spawn(options_.worker_argv, limits);
     if (!spawned) {
       set_state(WorkerState::failed, fmt::format("the worker could not be started: {}", spawned.error().message));
       co_return;
@@ -345,6 +348,9 @@ awaitable<Supervisor::End> Supervisor::wait_for_end(std::shared_ptr<Link> link) 
   } else if (link->stalled) {
     end.cause = "stall";
     end.why = fmt::format("the model process hung (no step finished within {} ms) and was ended", options_.stall_timeout.count());
+  } else if (options_.group != nullptr && options_.group->kills() > group_kills_) {
+    end.cause = "signal";
+    end.why = fmt::format("the model process was ended by the system at its memory cap ({}, {} bytes)", options_.group->folder(), options_.group->bytes_max());
   } else if (link->fatal) {
     end.cause = "fatal";
     end.why = link->fatal->message;
@@ -368,6 +374,7 @@ void Supervisor::handle(wire::Report report) {
     link_->health_asked = false;
     link_->watchdog.counted(health->steps, health->pulse, now);
     status_.kv = std::move(health->kv);
+    if (health->pace != Pace{}) status_.pace = std::move(health->pace);  // Until a new worker has measured, the old one's holds.
     return;
   }
   link_->watchdog.progressed(now);
@@ -385,6 +392,8 @@ void Supervisor::handle(wire::Report report) {
   } else if (auto* ready = std::get_if<wire::Ready>(&report)) {
     status_.ready = std::move(*ready);
     status_.load_progress = 1;
+    status_.in_group = options_.group != nullptr && options_.group->holds(status_.pid);
+    if (options_.group != nullptr && !status_.in_group) log::warn("the worker is not in its control group '{}': only RLIMIT_DATA holds it", options_.group->folder());
     last_use_ = now;
     set_state(WorkerState::ready);
     if (memory_level_ != "safe") send(wire::Memory{memory_level_});

@@ -29,6 +29,7 @@
 #include "core/stream_event.h"
 #include "metrics/metrics.h"
 #include "platform/child_process.h"
+#include "platform/worker_group.h"
 #include "supervisor/restart_policy.h"
 #include "supervisor/watchdog.h"
 #include "wire/frames.h"
@@ -40,6 +41,7 @@ struct SupervisorOptions {
   std::chrono::seconds ready_wait_max{120};  // How long a request waits for a worker that is loading.
   std::chrono::milliseconds stall_timeout{60000};  // No step finished for so long while work is due: it hangs.
   RestartOptions restarts;
+  WorkerGroup* group = nullptr;  // Each worker joins it; null: none. Must outlive the supervisor.
 };
 
 enum class WorkerState { starting, loading, ready, backoff, asleep, parked, reloading, failed, stopped };
@@ -56,6 +58,8 @@ struct WorkerStatus {
   std::uint64_t resumed = 0;  // Requests handed to another worker, all together.
   std::optional<wire::Ready> ready;  // Of the worker that runs, or of the last that did.
   std::string problem;               // Why it is not ready, for a human; empty when there is none.
+  Pace pace;                         // As it measured it.
+  bool in_group = false;             // It is in the control group of SupervisorOptions.
 };
 
 class Supervisor {
@@ -160,6 +164,7 @@ class Supervisor {
   TimePoint last_use_ = SteadyClock::now();
   bool stopping_ = false;
   std::uint64_t last_id_ = 0;
+  std::uint64_t group_kills_ = 0;  // Those of workers before this one.
 };
 
 }  // namespace pensieve

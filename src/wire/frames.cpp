@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -392,6 +393,7 @@ constexpr std::pair<const char*, std::uint64_t KvFacts::*> kKvNumbers[] = {
     {"store_bytes_written_today", &KvFacts::store_bytes_written_today},
     {"answers_recognised", &KvFacts::answers_recognised},
     {"store_pending", &KvFacts::store_pending},
+    {"bytes_given_back", &KvFacts::bytes_given_back},
 };
 
 KvFacts read_kv_facts(Reader& reader) {
@@ -403,6 +405,21 @@ KvFacts read_kv_facts(Reader& reader) {
   facts.store_problem = kv.text("store_problem");
   if (kv.failed()) reader.fail("kv", kv.take_error().message);
   return facts;
+}
+
+Pace read_pace(Reader& reader) {
+  Pace pace;
+  const Json* object = reader.find("pace");
+  if (object == nullptr || !object->is_object()) return pace;
+  Reader from(*object);
+  pace.alone_tokens_per_second = std::max(0.0, static_cast<double>(from.number("alone_tokens_per_second").value_or(0)));
+  pace.beside_tokens_per_second = std::max(0.0, static_cast<double>(from.number("beside_tokens_per_second").value_or(0)));
+  pace.beside_chunk = from.integer<std::int32_t>("beside_chunk").value_or(0);
+  if (const Json* steps = from.find("step_seconds"); steps != nullptr && steps->is_array()) {
+    for (const Json& one : *steps) pace.step_seconds.push_back(one.is_number() ? std::max(0.0, one.get<double>()) : 0);
+  }
+  if (from.failed()) reader.fail("pace", from.take_error().message);
+  return pace;
 }
 
 Ready read_ready(Reader& reader) {
@@ -676,6 +693,8 @@ std::string encode(const Report& report) {
             Json& kv = object["kv"];
             for (const auto& [name, member] : kKvNumbers) kv[name] = health.kv.*member;
             kv["store_problem"] = health.kv.store_problem;
+            object["pace"] = {{"alone_tokens_per_second", health.pace.alone_tokens_per_second}, {"beside_tokens_per_second", health.pace.beside_tokens_per_second},
+                              {"beside_chunk", health.pace.beside_chunk}, {"step_seconds", health.pace.step_seconds}};
           },
           [&](const Fatal& fatal) {
             object = json_of(fatal.error);
@@ -726,7 +745,7 @@ Result<Report> parse_report(std::string_view line) {
   } else if (name == "health") {
     report = HealthReport{reader.text("state"), reader.integer<std::int32_t>("running").value_or(0),
                           reader.integer<std::int32_t>("waiting").value_or(0), reader.integer<std::uint64_t>("steps").value_or(0),
-                          reader.integer<std::uint64_t>("pulse").value_or(0), read_kv_facts(reader)};
+                          reader.integer<std::uint64_t>("pulse").value_or(0), read_kv_facts(reader), read_pace(reader)};
   } else if (name == "fatal") {
     report = Fatal{read_error(reader)};
   } else {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "core/pace.h"
 #include "core/request.h"
 #include "core/stream_event.h"
 
@@ -124,6 +125,7 @@ struct KvFacts {  // What was reused, and what the block store holds. Counted si
   std::uint64_t answers_recognised = 0;  // In prompts, and taken as they were sampled.
   std::uint64_t store_pending = 0;  // Slots of which something will be stored yet.
   std::string store_problem;  // Why nothing is written; empty: it is.
+  std::uint64_t bytes_given_back = 0;  // Memory of free slots that the system has, because it is short of it.
   bool operator==(const KvFacts&) const = default;
 };
 struct HealthReport {
@@ -133,6 +135,7 @@ struct HealthReport {
   std::uint64_t steps = 0;  // Engine steps finished since the start; grows while work is due.
   std::uint64_t pulse = 0;  // Parts of steps finished, where the engine tells; grows within a long step.
   KvFacts kv;
+  Pace pace;
   bool operator==(const HealthReport&) const = default;
 };
 struct Fatal {  // The worker's last word before it exits: why.

@@ -20,7 +20,7 @@ namespace pensieve {
 
 struct EndOfInput {};  // Finish what runs, then stop.
 
-using Order = std::variant<wire::Generate, wire::Cancel, wire::Pause, wire::Resume, wire::Shutdown, EndOfInput>;
+using Order = std::variant<wire::Generate, wire::Cancel, wire::Pause, wire::Resume, wire::Memory, wire::Shutdown, EndOfInput>;
 
 class Inbox {
  public:
@@ -56,9 +56,14 @@ struct Progress {
   std::atomic<std::int32_t> running = 0;
   std::atomic<std::int32_t> waiting = 0;
 
-  void publish(wire::KvFacts facts) {
+  void publish(wire::KvFacts facts, Pace pace) {
     const MutexLock lock(mutex_);
     kv_ = std::move(facts);
+    pace_ = std::move(pace);
+  }
+  Pace pace() const {
+    const MutexLock lock(mutex_);
+    return pace_;
   }
   wire::KvFacts kv() const {
     const MutexLock lock(mutex_);
@@ -68,6 +73,7 @@ struct Progress {
  private:
   mutable Mutex mutex_;
   wire::KvFacts kv_ GUARDED_BY(mutex_);
+  Pace pace_ GUARDED_BY(mutex_);
 };
 
 }  // namespace pensieve

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "platform/memory.h"
 #include "worker/plan.h"
 
 namespace pensieve {
@@ -102,6 +103,7 @@ std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt) {
   Slot& slot = at(target);
   finish_storing(target, !goes_on);
   slot.busy = true;
+  slot.given_back.reset();
   slot.last_used = ++uses_;
   slot.keep_for = {};
   slot.tail_due.reset();
@@ -221,6 +223,7 @@ void KvKeeper::spoiled(SequenceId id) {
   Slot empty;
   empty.busy = slot.busy;
   empty.last_used = slot.last_used;
+  empty.free_since = slot.free_since;
   slot = std::move(empty);
 }
 
@@ -245,6 +248,7 @@ bool KvKeeper::seen_before(std::span<const BlockKey> chain) {
 void KvKeeper::release(SequenceId id) {
   Slot& slot = at(id);
   slot.busy = false;
+  slot.free_since = SteadyClock::now();
   slot.last_used = ++uses_;
   if (slot.restore) {  // It left before it began.
     slot.restore.reset();
@@ -270,7 +274,7 @@ void KvKeeper::want_stored(SequenceId id) {
   slot.tail_due = SteadyClock::now() + std::max<SteadyClock::duration>(kTailRestMin, std::chrono::duration_cast<SteadyClock::duration>(again));
 }
 
-bool KvKeeper::tail_is_due(const Slot& slot) const { return slot.tail_due && (in_haste_ || *slot.tail_due <= SteadyClock::now()); }
+bool KvKeeper::tail_is_due(const Slot& slot) const { return slot.tail_due && (in_haste_ || spare_ != Spare::nothing || *slot.tail_due <= SteadyClock::now()); }
 
 bool KvKeeper::has_work() const {
   if (export_) return true;
@@ -282,6 +286,9 @@ std::chrono::milliseconds KvKeeper::next_work_in() const {
   SteadyClock::duration soonest = kNoWorkSoon;
   for (const Slot& slot : slots_) {
     if (slot.tail_due) soonest = std::min(soonest, std::max<SteadyClock::duration>(*slot.tail_due - now, {}));
+  }
+  for (std::int32_t i = 0; i < std::ssize(slots_); ++i) {
+    if (const auto due = give_back_at(SequenceId{i})) soonest = std::min(soonest, std::max<SteadyClock::duration>(*due - now, {}));
   }
   return std::chrono::ceil<std::chrono::milliseconds>(soonest);
 }
@@ -369,6 +376,7 @@ wire::KvFacts KvKeeper::facts() const {
   wire::KvFacts facts;
   facts.tokens_from_slots = tokens_from_slots_;
   facts.tokens_from_store = tokens_from_store_;
+  for (const Slot& slot : slots_) facts.bytes_given_back += slot.given_back.value_or(0);
   if (!store_) return facts;
   const StoreStats stats = store_->stats();
   facts.store_blocks = stats.blocks;
@@ -383,10 +391,41 @@ wire::KvFacts KvKeeper::facts() const {
   return facts;
 }
 
+// ---- short of memory ----
+
+// Not while something of it is to be stored or read again first, if it may wait for that.
+std::optional<TimePoint> KvKeeper::give_back_at(SequenceId id) const {
+  const Slot& slot = at(id);
+  if (spare_ == Spare::nothing || slot.given_back || engine_.kv_shape() == nullptr || !is_free(id) || (export_ && export_->slot == id) || to_be_stored(slot)) return std::nullopt;
+  const bool may_be_lost = spare_ == Spare::all || slot.tokens.empty();
+  if (may_be_lost) return TimePoint{};
+  const bool unread = exact_ && slot.prefilled < held(id) && held(id) >= kPrefillRowsMin;
+  if (!store_ || unread || !store_->stats().problem.empty()) return std::nullopt;
+  return slot.free_since + kColdAfter;
+}
+
+void KvKeeper::give_back() {
+  if (spare_ == Spare::nothing) return;
+  const TimePoint now = SteadyClock::now();
+  std::uint64_t bytes = 0, slots = 0;
+  for (std::int32_t i = 0; i < std::ssize(slots_); ++i) {
+    const SequenceId id{i};
+    const auto due = give_back_at(id);
+    if (!due || *due > now) continue;
+    spoiled(id);
+    bytes += at(id).given_back.emplace(engine_.give_back_kv(id));
+    ++slots;
+  }
+  if (slots == 0) return;
+  buffer_ = {};
+  return_freed_memory();
+  log::info("memory: {:.1f} MB of {} free slots given back to the system", static_cast<double>(bytes) / 1e6, slots);
+}
+
 // ---- reading answers again ----
 
 std::optional<SequenceId> KvKeeper::find_unread() const {
-  if (!exact_ || engine_.kv_shape() == nullptr) return std::nullopt;
+  if (!exact_ || engine_.kv_shape() == nullptr || spare_ == Spare::all) return std::nullopt;  // What is dropped anyway is not read again.
   for (std::int32_t i = 0; i < std::ssize(slots_); ++i) {
     const SequenceId id{i};
     if (is_free(id) && at(id).prefilled < held(id) && held(id) >= kPrefillRowsMin) return id;

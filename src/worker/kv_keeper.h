@@ -59,6 +59,14 @@ class KvKeeper {
   // Stores pieces for about so long; at least one when `credit` covers what one took lately.
   void work(std::chrono::microseconds credit);
 
+  // The machine is short of memory. `cold`: what free slots hold is stored without rest, and the memory
+  // of those that were free for kColdAfter goes back to the system. `all`: at once, and where
+  // there is no store what they held is lost.
+  enum class Spare { nothing, cold, all };
+  void spare(Spare how) { spare_ = how; }
+  void give_back();  // What is due of that; not while a slot is being read again.
+  static constexpr std::chrono::seconds kColdAfter{10};
+
   // A free slot whose last tokens no prefill made yet, in exact mode. Run them from
   // `begin` on as a prefill, then call reread_done(); the slot is cut back to `begin` by this call.
   struct Unread {
@@ -99,6 +107,8 @@ class KvKeeper {
     std::optional<TimePoint> tail_due;  // Its last tokens are to be stored then, if they lie there still.
     std::optional<Tail> tail;           // The one last stored. A longer one takes its place.
     std::optional<Restore> restore;
+    TimePoint free_since{};
+    std::optional<std::uint64_t> given_back;  // Bytes of its memory that the system has. Unset: it was not given back.
   };
   struct Export {  // The block being stored.
     SequenceId slot{};
@@ -118,6 +128,8 @@ class KvKeeper {
   bool begin_export();
   bool begin_block(SequenceId slot, std::int32_t block, std::int32_t tokens);
   bool tail_is_due(const Slot& slot) const;
+  bool to_be_stored(const Slot& slot) const { return store_ && (slot.blocks_looked_at < slot.blocks_wanted || slot.tail_due); }
+  std::optional<TimePoint> give_back_at(SequenceId id) const;
   void export_piece();
   BlockHead head_of(const BlockKey& key, const BlockKey& parent, std::span<const TokenId> tokens) const;
   bool seen_before(std::span<const BlockKey> chain);
@@ -143,6 +155,7 @@ class KvKeeper {
   double read_rate_ = 1e9;  // Bytes a second from the store; measured as soon as something is read.
   std::uint64_t block_bytes_ = 0;
   bool in_haste_ = false;
+  Spare spare_ = Spare::nothing;
   std::uint64_t turned_down_ = 0;
   std::uint64_t tokens_from_slots_ = 0;
   std::uint64_t tokens_from_store_ = 0;

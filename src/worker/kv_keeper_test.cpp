@@ -149,6 +149,43 @@ TEST_F(KvKeeperTest, ATailRestsBeforeItIsStored) {
   EXPECT_EQ(run(prompt(2, 50)).cached, 0);
 }
 
+TEST_F(KvKeeperTest, ShortOfMemoryIdleSlotsAreStoredWithoutRestAndGivenBackWhenTheyAreCold) {
+  run(prompt(1, 600), 0);
+  keeper_->give_back();
+  EXPECT_EQ(keeper_->facts().bytes_given_back, 0u) << "there is memory";
+  keeper_->spare(KvKeeper::Spare::cold);
+  keeper_->give_back();
+  EXPECT_EQ(keeper_->facts().bytes_given_back, 1000u) << "the slot that nobody used";
+  EXPECT_TRUE(keeper_->has_work()) << "the tail does not rest";
+  while (keeper_->has_work()) keeper_->work(50ms);
+  ASSERT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
+  keeper_->give_back();
+  EXPECT_EQ(keeper_->facts().bytes_given_back, 1000u) << "it was used a moment ago";
+  EXPECT_LE(keeper_->next_work_in(), KvKeeper::kColdAfter);
+  EXPECT_GT(keeper_->next_work_in(), KvKeeper::kColdAfter - 5s);
+  const auto again = run(prompt(1, 600), 0);
+  EXPECT_EQ(again.cached, 592);
+}
+
+TEST_F(KvKeeperTest, VeryShortOfMemoryIdleSlotsAreStoredAndDroppedAtOnce) {
+  const auto running = run(prompt(2, 300), 3, false);
+  run(prompt(1, 600), 3);
+  keeper_->spare(KvKeeper::Spare::all);
+  keeper_->give_back();
+  EXPECT_EQ(keeper_->facts().bytes_given_back, 0u) << "not before it is stored";
+  while (keeper_->has_work()) keeper_->work(50ms);
+  EXPECT_FALSE(keeper_->has_unread()) << "what is dropped is not read again";
+  keeper_->give_back();
+  EXPECT_EQ(keeper_->facts().bytes_given_back, 1000u) << "the other one is in use";
+  keeper_->give_back();
+  EXPECT_EQ(keeper_->facts().bytes_given_back, 1000u);
+  keeper_->spare(KvKeeper::Spare::nothing);
+  ASSERT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
+  EXPECT_EQ(run(prompt(1, 600)).cached, 592) << "from the store";
+  EXPECT_EQ(keeper_->facts().bytes_given_back, 0u);
+  keeper_->release(running.slot);
+}
+
 TEST_F(KvKeeperTest, AGrowingConversationKeepsOneTail) {
   store_all();  // In haste from here on.
   std::uint64_t blocks = 0;

@@ -42,13 +42,20 @@ void StepLoop::run() {
     if (stopping) break;
     admit_waiting();
     // Take turns: a prompt is read between two tokens of the others, never instead of them.
-    const bool enter = any_entering() && (enter_next || !any_decoding());
+    const bool beside = any_decoding();
+    const bool enter = any_entering() && (enter_next || !beside);
+    const TimePoint begun = SteadyClock::now();
+    read_rows_ = decoded_rows_ = 0;
     if (enter) entering_step();
     else if (any_decoding()) decode_step();
     else if (behind && !idle_step()) inbox_.wait(kStoreWait);
     enter_next = !enter;
     if (any_decoding()) keeper_.work(last_step_ / kStoringShare);
     drop_finished();
+    if (!rereading_) keeper_.give_back();
+    // With all that belongs to a step, so that a forecast made of it is right.
+    if (read_rows_ > 0) pace_.read(read_rows_, beside, SteadyClock::now() - begun);
+    if (decoded_rows_ > 0) pace_.decoded(decoded_rows_, SteadyClock::now() - begun);
     publish();
   }
   drop_finished();
@@ -79,6 +86,12 @@ bool StepLoop::handle(Order order) {
   }
   if (auto* resume = std::get_if<wire::Resume>(&order)) {
     if (Sequence* sequence = find(resume->id)) sequence->paused = false;
+    return true;
+  }
+  if (const auto* memory = std::get_if<wire::Memory>(&order)) {
+    const bool short_of_it = memory->level == "critical" || memory->level == "emergency";
+    if (short_of_it) rereading_.reset();
+    keeper_.spare(short_of_it ? KvKeeper::Spare::all : memory->level == "safe" ? KvKeeper::Spare::nothing : KvKeeper::Spare::cold);
     return true;
   }
   if (std::holds_alternative<EndOfInput>(order)) {
@@ -181,6 +194,7 @@ void StepLoop::prefill_step(Sequence& sequence) {
     rows_.push_back({sequence.slot, at, sequence.request.prompt.tokens[static_cast<std::size_t>(at)], last && !resumes});
   }
   if (!run_rows(sequence, std::ssize(rows_) >= kPrefillRowsMin)) return;
+  read_rows_ = rows_.size();
   const double rate = static_cast<double>(rows_.size()) / std::max(seconds(last_step_), 1e-6);
   prefill_rate_ = prefill_rate_ == 0 ? rate : 0.7 * prefill_rate_ + 0.3 * rate;
   keeper_.note_prefill_rate(prefill_rate_);
@@ -258,6 +272,7 @@ void StepLoop::decode_step() {
   const Result<void> done = engine_.step(rows_);
   last_step_ = std::chrono::duration_cast<std::chrono::microseconds>(SteadyClock::now() - begun);
   ++progress_.steps;
+  decoded_rows_ = rows_.size();
   for (std::size_t row = 0; row < ready.size(); ++row) {
     Sequence& sequence = *ready[row];
     if (!done) {
@@ -360,7 +375,7 @@ void StepLoop::drop_finished() {
 void StepLoop::publish() {
   progress_.running = static_cast<std::int32_t>(running_.size());
   progress_.waiting = static_cast<std::int32_t>(waiting_.size());
-  progress_.publish(keeper_.facts());
+  progress_.publish(keeper_.facts(), pace_.pace());
 }
 
 Sequence* StepLoop::find(RequestId id) {

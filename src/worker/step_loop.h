@@ -23,6 +23,7 @@
 #include "worker/answer_reader.h"
 #include "worker/inbox.h"
 #include "worker/kv_keeper.h"
+#include "worker/pace_meter.h"
 #include "worker/sequence.h"
 #include "worker/wire_port.h"
 
@@ -82,6 +83,9 @@ class StepLoop {
   std::vector<Row> rows_;
   std::chrono::microseconds last_step_{0};
   double prefill_rate_ = 0;       // Tokens a second, moving average.
+  PaceMeter pace_;
+  std::size_t read_rows_ = 0;     // Of the step just made: of a prompt,
+  std::size_t decoded_rows_ = 0;  // or decoded.
   std::size_t decode_turn_ = 0;   // Where the next decode step begins, when there are more than fit.
   bool input_ended_ = false;
 };

@@ -108,11 +108,12 @@ class WireThread {
   void handle(wire::Memory& memory) {
     log::info("memory: {}", memory.level);
     if (memory.level != "safe") return_freed_memory();
+    inbox_.push(memory);  // What slots hold is the engine thread's.
   }
   void handle(wire::Health&) {
     wire::KvFacts kv = progress_.kv();
     kv.answers_recognised = answers_recognised_;
-    port_.send(wire::HealthReport{"ready", progress_.running, progress_.waiting, progress_.steps, engine_.pulse(), std::move(kv)});
+    port_.send(wire::HealthReport{"ready", progress_.running, progress_.waiting, progress_.steps, engine_.pulse(), std::move(kv), progress_.pace()});
   }
 
   const Engine& engine_;

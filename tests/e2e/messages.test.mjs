@@ -160,17 +160,22 @@ describe("messages", () => {
       "llm_time_between_tokens_seconds histogram",
       "llm_time_to_first_token_seconds histogram",
       "pensieve_answers_recognised gauge",
+      "pensieve_kv_given_back_bytes gauge",
       "pensieve_kv_reused_tokens gauge",
+      "pensieve_memory_alarms_total counter",
       "pensieve_memory_available_bytes gauge",
       "pensieve_memory_budget_bytes gauge",
       "pensieve_memory_bytes gauge",
       "pensieve_memory_committed_bytes gauge",
       "pensieve_memory_level gauge",
+      "pensieve_memory_level_changes_total counter",
       "pensieve_memory_pss_bytes gauge",
+      "pensieve_memory_refused_total counter",
       "pensieve_requests_normalised_total counter",
       "pensieve_requests_resumed_total counter",
       "pensieve_store_blocks_set_aside gauge",
       "pensieve_store_bytes gauge",
+      "pensieve_time_to_first_token_ratio histogram",
       "pensieve_token_to_socket_seconds histogram",
       "pensieve_worker_restarts_total counter",
     ]);
@@ -199,6 +204,43 @@ describe("the waiting line", () => {
     assert.equal((await server.health()).slots.running, 1);
     await all(running);
     assert.equal(textOf(await all(events(second))), "x".repeat(300));
+  });
+
+  test("the first token is predicted, and who comes back as told has a place", { timeout: 60_000 }, async () => {
+    const words = (n, more = "") => ask(`!repeat ${n} x${more}`, { stream: true, max_tokens: n });
+    for (;;) { // Until the pace was measured, and said.
+      const reply = await server.post(words(40));
+      await all(events(reply));
+      if (reply.headers.get("x-predicted-ttft")) break;
+    }
+    const first = events(await server.post(words(400)));
+    while ((await first.next()).value.event !== "content_block_delta");
+    const begun = performance.now();
+    const second = await server.post(words(100));
+    const predicted = Number(second.headers.get("x-predicted-ttft"));
+    const heard = all(events(second));
+    const third = await server.post(words(20, "yz"));
+    assert.equal(third.status, 529);
+    const wait = Number(third.headers.get("retry-after"));
+    // Others want every place that there is, meanwhile.
+    let rude = true, taken = 0;
+    const crowd = (async () => {
+      for (let n = 0; rude; n += 1) {
+        const reply = await server.post(words(30, `, says ${n}`));
+        taken += reply.status === 200 ? 1 : 0;
+        await reply.body.cancel();
+        await new Promise((resolve) => setTimeout(resolve, 30));
+      }
+    })();
+    await new Promise((resolve) => setTimeout(resolve, wait * 1000));
+    const again = await server.post(words(20, "yz"));
+    assert.equal(again.status, 200, `told to come back after ${wait} s; ${taken} others got in meanwhile`);
+    rude = false;
+    await Promise.all([crowd, all(events(again)), all(first)]);
+    const list = await heard;
+    const took = (list.find((e) => e.event === "content_block_delta").at - begun) / 1000;
+    assert.ok(took > predicted * 0.6 && took < predicted * 1.6, `predicted ${predicted} s, it took ${took.toFixed(3)} s`);
+    await server.until((health) => health.slots.running === 0);
   });
 
   test("a client that leaves frees its slot", async () => {

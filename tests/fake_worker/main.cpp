@@ -40,7 +40,7 @@ int answer_health_only() {
   while (const auto line = port.read_line()) {
     const auto command = wire::parse_command(*line);
     if (command && std::holds_alternative<wire::Health>(*command))
-      port.send(wire::HealthReport{"ready", 0, 0, 0, 0, {}});
+      port.send(wire::HealthReport{"ready", 0, 0, 0, 0, {}, {}});
   }
   no_last_words();
   return 0;

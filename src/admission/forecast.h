@@ -1,0 +1,94 @@
+// How long until a request's first token, said before it enters: from where it stands
+// in line, from what those before it have left to read and to say, and from the pace
+// that the worker measured. Its other use is retry-after: when will there be a place.
+//
+//   Owns     what is known of every request from its admission to its end (Job), how
+//            long answers have been lately, and which prompts were read lately.
+//   Threads  the I/O thread. Time is not asked for: everything is relative to now.
+//   Units    seconds; tokens.
+//   Errors   none: without a measured pace there is no forecast (nullopt).
+//
+// The sum follows the worker's step loop (worker/step_loop.cpp): one prompt is read at a
+// time, in order of arrival, a chunk between two decode steps of the others; slots are given
+// in order. What it cannot know it takes from the past: how long an answer will be (max_tokens
+// bounds it), and how much of a prompt lies in the KV cache (blocks of prompts read lately).
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <list>
+#include <optional>
+#include <span>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "core/pace.h"
+#include "core/request.h"
+
+namespace pensieve {
+
+class Forecast {
+ public:
+  struct Job {
+    std::int64_t prompt_left = 0;
+    std::int64_t said = 0;
+    std::int64_t max_tokens = 0;
+  };
+
+  // A request's entry, in order of arrival; leaves when destroyed.
+  class Entry {
+   public:
+    Entry(Entry&& other) noexcept : forecast_(std::exchange(other.forecast_, nullptr)), job_(other.job_), tokens_(std::move(other.tokens_)) {}
+    Entry& operator=(Entry&&) = delete;
+    ~Entry() {
+      if (forecast_ != nullptr) forecast_->jobs_.erase(job_);
+    }
+    void left_to_read(std::int64_t tokens) { job_->prompt_left = tokens; }
+    void said(std::int64_t tokens) { job_->said += tokens; job_->prompt_left = 0; }
+    void ended(bool at_max_tokens);  // By itself, after so much was said: what answers are like.
+
+   private:
+    friend class Forecast;
+    Entry(Forecast* forecast, std::list<Job>::iterator job, std::vector<std::uint64_t> tokens) : forecast_(forecast), job_(job), tokens_(std::move(tokens)) {}
+    Forecast* forecast_;
+    std::list<Job>::iterator job_;
+    std::vector<std::uint64_t> tokens_;  // Its blocks, for seen_.
+  };
+
+  explicit Forecast(std::size_t slots) : slots_(slots) {}
+
+  void set_pace(Pace pace) { pace_ = std::move(pace); }
+  const Pace& pace() const { return pace_; }
+  Entry enter(std::span<const TokenId> prompt, std::int64_t max_tokens);
+
+  // Of the request that entered last.
+  std::optional<double> first_token_in() const;
+  // When the n-th (from 1) of those that wait now, or will wait, has left the line for a slot.
+  std::optional<double> place_in(std::size_t n) const;
+
+  static constexpr std::int64_t kBlockTokens = 256;  // Of the KV store.
+  static constexpr std::size_t kBlocksMax = 4096;
+
+ private:
+  struct Times {
+    std::vector<double> slot_in;   // Of each job: when it has a slot (0: it has),
+    std::vector<double> first_in;  // and when its first token comes.
+    double all_in = 0;             // When all of them have ended.
+  };
+  Times run(std::vector<Job> jobs) const;
+  std::vector<Job> expected() const;
+  double expected_left(const Job& job) const;
+  double step_seconds(std::size_t rows) const;
+  bool measured() const { return pace_.alone_tokens_per_second > 0; }
+
+  std::size_t slots_;
+  Pace pace_;
+  std::list<Job> jobs_;
+  double full_share_ = 1;     // Of answers, that went on to max_tokens. Moving averages, both.
+  double answer_tokens_ = 0;  // Of the others.
+  std::unordered_set<std::uint64_t> seen_;
+  std::deque<std::uint64_t> seen_order_;
+};
+
+}  // namespace pensieve

@@ -1,0 +1,108 @@
+#include "admission/forecast.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+namespace pensieve {
+namespace {
+
+std::vector<TokenId> prompt(int count, int first = 0) {
+  std::vector<TokenId> tokens(static_cast<std::size_t>(count));
+  std::iota(tokens.begin(), tokens.end(), first);
+  return tokens;
+}
+
+// 100 tokens a second alone, 50 beside others in pieces of 10; a step of one row 0.1 s, of two 0.2 s.
+Forecast measured(std::size_t slots) {
+  Forecast forecast(slots);
+  forecast.set_pace({100, 50, 10, {0.1, 0.2}});
+  return forecast;
+}
+
+TEST(Forecast, SaysNothingBeforeItWasMeasured) {
+  Forecast forecast(1);
+  const auto one = forecast.enter(prompt(100), 10);
+  EXPECT_FALSE(forecast.first_token_in());
+  EXPECT_FALSE(forecast.place_in(1));
+}
+
+TEST(Forecast, AloneItIsThePrompt) {
+  Forecast forecast = measured(1);
+  const auto one = forecast.enter(prompt(200), 10);
+  EXPECT_DOUBLE_EQ(*forecast.first_token_in(), 2.0);
+}
+
+TEST(Forecast, BehindOneSlotItIsTheWholeAnswerBeforeIt) {
+  Forecast forecast = measured(1);
+  auto first = forecast.enter(prompt(100), 11);
+  const auto second = forecast.enter(prompt(200, 1000), 10);
+  // 1 s to read, ten more tokens of 0.1 s, then 2 s to read.
+  EXPECT_NEAR(*forecast.first_token_in(), 4.0, 1e-9);
+  EXPECT_NEAR(*forecast.place_in(1), 2.0, 1e-9);
+  first.said(6);
+  EXPECT_NEAR(*forecast.first_token_in(), 2.5, 1e-9);
+}
+
+TEST(Forecast, BesideAnotherThatDecodesItIsPiecesAndSteps) {
+  Forecast forecast = measured(2);
+  auto first = forecast.enter(prompt(10), 100);
+  first.said(1);
+  const auto second = forecast.enter(prompt(100, 1000), 10);
+  // Ten pieces of ten tokens at 50 a second, each followed by a step of 0.1 s.
+  EXPECT_NEAR(*forecast.first_token_in(), 3.0, 1e-9);
+}
+
+TEST(Forecast, PromptsAreReadOneAfterAnother) {
+  Forecast forecast = measured(2);
+  const auto first = forecast.enter(prompt(100), 1);
+  const auto second = forecast.enter(prompt(200, 1000), 1);
+  EXPECT_NEAR(*forecast.first_token_in(), 3.0, 1e-9) << "the first ends with the token that its prompt gave";
+}
+
+TEST(Forecast, PlacesBeyondTheLineGoAsFastAsThoseInIt) {
+  Forecast forecast = measured(1);
+  const auto a = forecast.enter(prompt(100), 1);
+  const auto b = forecast.enter(prompt(100, 1000), 1);
+  EXPECT_NEAR(*forecast.place_in(1), 1.0, 1e-9);
+  EXPECT_NEAR(*forecast.place_in(3), 3.0, 1e-9);
+}
+
+TEST(Forecast, AnswersAreExpectedToBeAsLongAsLately) {
+  Forecast forecast = measured(1);
+  for (int i = 0; i < 100; ++i) {
+    auto past = forecast.enter(prompt(10), 1000);
+    past.said(21);
+    past.ended(false);
+  }
+  const auto first = forecast.enter(prompt(100), 1000);
+  const auto second = forecast.enter(prompt(100, 1000), 1000);
+  EXPECT_NEAR(*forecast.first_token_in(), 1 + 2 + 1, 0.1);
+}
+
+TEST(Forecast, APromptThatWasReadLatelyIsNotReadAgain) {
+  Forecast forecast = measured(1);
+  {
+    auto past = forecast.enter(prompt(600), 10);
+    past.ended(true);
+  }
+  const auto again = forecast.enter(prompt(700), 10);
+  EXPECT_NEAR(*forecast.first_token_in(), (700 - 512) / 100.0, 1e-9);
+}
+
+TEST(Forecast, WhatLeavesIsNotCounted) {
+  Forecast forecast = measured(1);
+  { const auto gone = forecast.enter(prompt(1000), 1000); }
+  const auto one = forecast.enter(prompt(100, 5000), 10);
+  EXPECT_DOUBLE_EQ(*forecast.first_token_in(), 1.0);
+}
+
+TEST(Forecast, ManyRequestsAreSummedUpQuickly) {
+  Forecast forecast = measured(4);
+  std::vector<Forecast::Entry> entries;
+  for (int i = 0; i < 1000; ++i) entries.push_back(forecast.enter(prompt(100 + i, i * 1000), 100000));
+  EXPECT_GT(*forecast.first_token_in(), 0);
+}
+
+}  // namespace
+}  // namespace pensieve

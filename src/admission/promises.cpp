@@ -1,0 +1,40 @@
+#include "admission/promises.h"
+
+#include <algorithm>
+
+namespace pensieve {
+
+BodyKey key_of_body(std::string_view body) {
+  constexpr std::size_t kEndBytes = 32 << 10;
+  std::uint64_t hash = 0xcbf29ce484222325u ^ body.size();
+  const auto mix = [&hash](std::string_view bytes) {
+    for (const char c : bytes) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  };
+  mix(body.substr(0, kEndBytes));
+  if (body.size() > kEndBytes) mix(body.substr(std::max(kEndBytes, body.size() - kEndBytes)));
+  return BodyKey{hash};
+}
+
+void Promises::forget_old(TimePoint now) {
+  std::erase_if(promises_, [now](const Promise& promise) { return promise.due + kGrace < now; });
+}
+
+void Promises::make(BodyKey key, TimePoint due, TimePoint now) {
+  forget_old(now);
+  if (promises_.size() < kPromisesMax) promises_.push_back({key, due});
+}
+
+bool Promises::redeem(BodyKey key, TimePoint now) {
+  forget_old(now);
+  const auto found = std::ranges::find_if(promises_, [&](const Promise& promise) { return promise.key == key && promise.due - kEarly <= now; });
+  if (found == promises_.end()) return false;
+  promises_.erase(found);
+  return true;
+}
+
+std::size_t Promises::due_until(TimePoint until, TimePoint now) {
+  forget_old(now);
+  return static_cast<std::size_t>(std::ranges::count_if(promises_, [until](const Promise& promise) { return promise.due <= until; }));
+}
+
+}  // namespace pensieve

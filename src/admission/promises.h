@@ -1,0 +1,45 @@
+// Who was told to come back, and when: the line has room for them then. Without it a
+// client that obeys its retry-after meets a line that others have filled meanwhile, and is
+// sent away again.
+//
+//   Owns     the promises: at most kPromisesMax, each until kGrace after it was due.
+//   Threads  one. Pure: time comes in as an argument.
+//
+// A request is known by its content: clients send the same bytes again.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <string_view>
+
+#include "base/clock.h"
+
+namespace pensieve {
+
+enum class BodyKey : std::uint64_t {};
+BodyKey key_of_body(std::string_view body);  // Of large ones the ends and the length.
+
+class Promises {
+ public:
+  static constexpr std::size_t kPromisesMax = 1024;
+  static constexpr std::chrono::milliseconds kGrace{5000};
+  static constexpr std::chrono::milliseconds kEarly{500};  // Clocks and roundings differ.
+
+  void make(BodyKey key, TimePoint due, TimePoint now);
+  // True once for each promise whose time has come.
+  bool redeem(BodyKey key, TimePoint now);
+  // How many will come, or should have come a moment ago, until `until`.
+  std::size_t due_until(TimePoint until, TimePoint now);
+  std::size_t open(TimePoint now) { return due_until(TimePoint::max(), now); }
+
+ private:
+  struct Promise {
+    BodyKey key{};
+    TimePoint due{};
+  };
+  void forget_old(TimePoint now);
+  std::deque<Promise> promises_;
+};
+
+}  // namespace pensieve

@@ -1,0 +1,56 @@
+#include "admission/promises.h"
+
+#include <gtest/gtest.h>
+
+namespace pensieve {
+namespace {
+
+using namespace std::chrono_literals;
+const TimePoint kStart{100s};
+
+TEST(Promises, AreKeptOnceAndWhenTheyAreDue) {
+  Promises promises;
+  const BodyKey key = key_of_body("{\"a\":1}");
+  promises.make(key, kStart + 5s, kStart);
+  EXPECT_FALSE(promises.redeem(key, kStart + 4s)) << "too early";
+  EXPECT_FALSE(promises.redeem(key_of_body("{\"a\":2}"), kStart + 5s)) << "another request";
+  EXPECT_TRUE(promises.redeem(key, kStart + 5s));
+  EXPECT_FALSE(promises.redeem(key, kStart + 5s));
+}
+
+TEST(Promises, TwoOfTheSameAreTwo) {
+  Promises promises;
+  const BodyKey key = key_of_body("x");
+  promises.make(key, kStart + 1s, kStart);
+  promises.make(key, kStart + 2s, kStart);
+  EXPECT_EQ(promises.due_until(kStart + 1s, kStart), 1u);
+  EXPECT_EQ(promises.open(kStart), 2u);
+  EXPECT_TRUE(promises.redeem(key, kStart + 1s));
+  EXPECT_FALSE(promises.redeem(key, kStart + 1s));
+  EXPECT_TRUE(promises.redeem(key, kStart + 2s));
+}
+
+TEST(Promises, WhoDoesNotComeIsForgotten) {
+  Promises promises;
+  promises.make(key_of_body("x"), kStart + 1s, kStart);
+  EXPECT_EQ(promises.open(kStart + 6s), 1u);
+  EXPECT_EQ(promises.open(kStart + 6001ms), 0u);
+}
+
+TEST(Promises, AreBounded) {
+  Promises promises;
+  for (std::size_t i = 0; i < 2 * Promises::kPromisesMax; ++i) promises.make(BodyKey{i}, kStart + 1s, kStart);
+  EXPECT_EQ(promises.open(kStart), Promises::kPromisesMax);
+}
+
+TEST(Promises, LargeBodiesAreKnownByTheirEndsAndLength) {
+  const std::string body(1 << 20, 'x');
+  std::string other_end = body, longer = body + "x";
+  other_end.back() = 'y';
+  EXPECT_EQ(key_of_body(body), key_of_body(std::string(1 << 20, 'x')));
+  EXPECT_NE(key_of_body(body), key_of_body(other_end));
+  EXPECT_NE(key_of_body(body), key_of_body(longer));
+}
+
+}  // namespace
+}  // namespace pensieve

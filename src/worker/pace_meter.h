@@ -1,0 +1,46 @@
+// Measures Pace: moving averages over the last dozens of steps.
+//
+//   Threads  the engine thread.
+#pragma once
+
+#include <chrono>
+
+#include "core/pace.h"
+#include "worker/plan.h"
+
+namespace pensieve {
+
+class PaceMeter {
+ public:
+  // A piece of a prompt, of so many rows; `beside`: others decode meanwhile.
+  void read(std::size_t rows, bool beside, std::chrono::duration<double> took) {
+    (beside ? beside_ : alone_).add(static_cast<double>(rows), took.count());
+    if (beside) pace_.beside_chunk = static_cast<std::int32_t>(rows) > pace_.beside_chunk / 2 ? static_cast<std::int32_t>(rows) : pace_.beside_chunk;  // Not a last, short one.
+  }
+  void decoded(std::size_t rows, std::chrono::duration<double> took) {
+    if (pace_.step_seconds.empty()) pace_.step_seconds.resize(static_cast<std::size_t>(kDecodeRowsMax));
+    double& average = pace_.step_seconds[rows - 1];
+    average = average == 0 ? took.count() : average + kNewest * (took.count() - average);
+  }
+  Pace pace() const {
+    Pace pace = pace_;
+    pace.alone_tokens_per_second = alone_.rate() > 0 ? alone_.rate() : beside_.rate();
+    pace.beside_tokens_per_second = beside_.rate();
+    return pace;
+  }
+
+ private:
+  static constexpr double kNewest = 0.05;
+  struct Rate {
+    double tokens = 0, seconds = 0;
+    void add(double more_tokens, double more_seconds) {
+      tokens = (1 - kNewest) * tokens + more_tokens;
+      seconds = (1 - kNewest) * seconds + more_seconds;
+    }
+    double rate() const { return seconds > 0 ? tokens / seconds : 0; }
+  };
+  Rate alone_, beside_;
+  Pace pace_;
+};
+
+}  // namespace pensieve
