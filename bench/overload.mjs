@@ -63,7 +63,10 @@ async function capacity(url) {
   let done = 0;
   const begun = performance.now();
   await Promise.all(Array.from({ length: Number(options.slots) + 1 }, async () => {
-    while (performance.now() < until) done += (await send(url, request())).complete ? 1 : 0;
+    while (performance.now() < until) {
+      const { complete } = await send(url, request());
+      done += complete ? 1 : 0;
+    }
   }));
   return done / ((performance.now() - begun) / 1000);
 }

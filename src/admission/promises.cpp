@@ -1,8 +1,14 @@
 #include "admission/promises.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace pensieve {
+namespace {
+
+constexpr double kNewest = 0.05;  // Weight of the newest in the moving average.
+
+}  // namespace
 
 BodyKey key_of_body(std::string_view body) {
   constexpr std::size_t kEndBytes = 32 << 10;
@@ -16,7 +22,8 @@ BodyKey key_of_body(std::string_view body) {
 }
 
 void Promises::forget_old(TimePoint now) {
-  std::erase_if(promises_, [now](const Promise& promise) { return promise.due + kGrace < now; });
+  const std::size_t old = std::erase_if(promises_, [now](const Promise& promise) { return promise.due + kGrace < now; });
+  for (std::size_t i = 0; i < old; ++i) kept_share_ -= kNewest * kept_share_;
 }
 
 void Promises::make(BodyKey key, TimePoint due, TimePoint now) {
@@ -29,7 +36,13 @@ bool Promises::redeem(BodyKey key, TimePoint now) {
   const auto found = std::ranges::find_if(promises_, [&](const Promise& promise) { return promise.key == key && promise.due - kEarly <= now; });
   if (found == promises_.end()) return false;
   promises_.erase(found);
+  kept_share_ += kNewest * (1 - kept_share_);
   return true;
+}
+
+std::size_t Promises::expected_until(TimePoint until, TimePoint now) {
+  const std::size_t due = due_until(until, now);
+  return static_cast<std::size_t>(std::ceil(kept_share_ * static_cast<double>(due)));
 }
 
 std::size_t Promises::due_until(TimePoint until, TimePoint now) {

@@ -5,7 +5,7 @@
 //   Owns     the promises: at most kPromisesMax, each until kGrace after it was due.
 //   Threads  one. Pure: time comes in as an argument.
 //
-// A request is known by its content: clients send the same bytes again.
+// Not everybody comes. How many do is counted, and so many places are kept. A request is known by its content: clients send the same bytes again.
 #pragma once
 
 #include <chrono>
@@ -29,8 +29,9 @@ class Promises {
   void make(BodyKey key, TimePoint due, TimePoint now);
   // True once for each promise whose time has come.
   bool redeem(BodyKey key, TimePoint now);
-  // How many will come, or should have come a moment ago, until `until`.
+  // How many will come, or should have come a moment ago, until `until`; promised, and to be expected.
   std::size_t due_until(TimePoint until, TimePoint now);
+  std::size_t expected_until(TimePoint until, TimePoint now);
   std::size_t open(TimePoint now) { return due_until(TimePoint::max(), now); }
 
  private:
@@ -40,6 +41,7 @@ class Promises {
   };
   void forget_old(TimePoint now);
   std::deque<Promise> promises_;
+  double kept_share_ = 1;  // Of those told to come, that came: a moving average. Places are promised by it, as airlines do.
 };
 
 }  // namespace pensieve

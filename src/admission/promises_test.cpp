@@ -37,6 +37,28 @@ TEST(Promises, WhoDoesNotComeIsForgotten) {
   EXPECT_EQ(promises.open(kStart + 6001ms), 0u);
 }
 
+TEST(Promises, WhereFewComeFewPlacesAreKept) {
+  Promises promises;
+  TimePoint now = kStart;
+  const auto ten = [&](std::uint64_t coming) {
+    for (std::uint64_t i = 0; i < 10; ++i) promises.make(BodyKey{i}, now, now);
+    for (std::uint64_t i = 0; i < coming; ++i) EXPECT_TRUE(promises.redeem(BodyKey{i}, now));
+    now += 10s;
+    promises.due_until(now, now);
+  };
+  const auto expected_of_a_hundred = [&] {
+    Promises copy = promises;
+    for (std::uint64_t i = 0; i < 100; ++i) copy.make(BodyKey{i}, now, now);
+    return copy.expected_until(now, now);
+  };
+  EXPECT_EQ(expected_of_a_hundred(), 100u) << "as long as nothing is known";
+  for (int i = 0; i < 20; ++i) ten(1);
+  EXPECT_LE(expected_of_a_hundred(), 20u);
+  EXPECT_GE(expected_of_a_hundred(), 3u);
+  for (int i = 0; i < 20; ++i) ten(10);
+  EXPECT_GE(expected_of_a_hundred(), 99u);
+}
+
 TEST(Promises, AreBounded) {
   Promises promises;
   for (std::size_t i = 0; i < 2 * Promises::kPromisesMax; ++i) promises.make(BodyKey{i}, kStart + 1s, kStart);

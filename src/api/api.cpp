@@ -428,7 +428,7 @@ std::size_t Api::promised_places(TimePoint now) {
   if (promises_.open(now) == 0) return 0;
   // Whoever enters the line now leaves it after so long: those who come until then want its place.
   const double line = line_.waiting() == 0 ? 0.0 : forecast_.place_in(line_.waiting()).value_or(line_.service_seconds());
-  return promises_.due_until(now + std::chrono::duration_cast<SteadyClock::duration>(std::chrono::duration<double>(std::min(line, 60.0))), now);
+  return promises_.expected_until(now + std::chrono::duration_cast<SteadyClock::duration>(std::chrono::duration<double>(std::min(line, 60.0))), now);
 }
 
 Result<Api::Entry> Api::enter(const http::Request& request) {
@@ -455,7 +455,7 @@ http::Reply Api::overloaded_reply(const Dialect& dialect, const Error& error, co
   int wait = gate_.accepting() ? line_.retry_after_seconds() : std::max(5, line_.retry_after_seconds());
   if (key) {
     const TimePoint now = SteadyClock::now();
-    const auto place = forecast_.place_in(promises_.open(now) + 1);
+    const auto place = forecast_.place_in(promises_.expected_until(TimePoint::max(), now) + 1);
     if (place) wait = static_cast<int>(std::clamp(std::ceil(*place), 1.0, 60.0));
     // Beyond a minute clients give up; who is told 60 then has no place promised.
     if (!place || *place <= 60) promises_.make(*key, now + std::chrono::seconds(wait), now);
