@@ -42,17 +42,22 @@ async function attack(name) {
   const watch = setInterval(() => (above += sampler.last > ceiling ? 1 : 0), 100);
   const ends = {};
   const until = performance.now() + seconds * 1000;
-  await Promise.all(Array.from({ length: clients }, async (_, i) => {
+  let waiting = 0;
+  const all = Promise.all(Array.from({ length: clients }, async (_, i) => {
     for (let n = i; performance.now() < until && !server.ended; n += 1) {
+      waiting += 1;
       const end = plain(await shots[n % shots.length](server.url));
+      waiting -= 1;
       ends[end] = (ends[end] ?? 0) + 1;
       if (end !== "complete" && end !== "cancelled") await wait(200);
     }
   }));
+  await Promise.race([all, wait(seconds * 1000 + 60_000)]); // A line without a bound would keep them for ever.
+  if (waiting > 0) ends["still waiting a minute after the end"] = waiting;
   clearInterval(watch);
   const { peak, samples } = sampler.stop();
   // Well afterwards?
-  const alive = !server.ended && (await shots[0](server.url));
+  const alive = !server.ended && (await Promise.race([shots[0](server.url), wait(60_000).then(() => "no answer within a minute")]));
   await wait(1000);
   const after = new Sampler(server.child.pid).stop().last;
   const health = name === "pensieve" && alive ? await (await fetch(`${server.url}/health`)).json() : undefined;
@@ -71,3 +76,4 @@ for (const name of options.servers.split(",")) {
   console.log(`  ${Object.entries(run.ends).sort((a, b) => b[1] - a[1]).map(([end, n]) => `${n} ${end}`).join(", ")}`);
   if (options.out) writeFileSync(options.out, JSON.stringify(report, null, 1) + "\n");
 }
+process.exit(0); // Clients that nobody answered would keep it.
