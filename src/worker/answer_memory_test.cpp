@@ -7,6 +7,8 @@
 #include <fstream>
 #include <iterator>
 
+#include "platform/failing_files.h"
+
 namespace pensieve {
 namespace {
 
@@ -53,6 +55,44 @@ TEST_F(AnswerMemoryTest, WhatIsNoOriginIsIgnored) {
   for (const char* origin : {"", "-", "12", "12-", "12-zz", "x-0123", "99999999999999999999-00000000000000000000000000000000"}) memory.keep(origin, "", {1});
   memory.keep(origin_of("a"), "", {});
   EXPECT_EQ(memory.size(), 0u);
+}
+
+// Every call to the disk fails once, or from there on: what is in memory stays, and what is found by the next
+// process is what was kept, in its order.
+TEST_F(AnswerMemoryTest, NothingWrongIsKnownWhicheverCallToTheDiskFails) {
+  const auto text_of = [](int i) { return "prompt " + std::to_string(i) + std::string(static_cast<std::size_t>(i), '.'); };
+  std::size_t outlived = 0;
+  for (const bool once : {true, false}) {
+    for (const ErrorCode how : {ErrorCode::overloaded, ErrorCode::corrupt}) {
+      bool got_through = false;
+      for (int nth = 1; !got_through; ++nth) {
+        ASSERT_LT(nth, 100);
+        fs::remove(path_);
+        FailingFiles files;
+        files.fail_from = nth;
+        files.fail_to = once ? nth + 1 : 1 << 30;
+        files.how = how;
+        for (int process = 0; process < 2; ++process) {
+          AnswerMemory memory(files, path_);
+          const std::size_t before = memory.size();
+          EXPECT_LE(before, 4u);
+          for (int i = 0; i < 4; ++i) memory.keep(origin_of(text_of(i)), "", {i, 77, 10 * process});
+          EXPECT_EQ(memory.size(), before + 4) << "call " << nth;
+        }
+        got_through = files.calls < nth;
+        const AnswerMemory after(real_files(), path_);
+        outlived += after.size();
+        for (int i = 0; i < 4; ++i) {
+          for (const KnownAnswer& answer : after.inside(text_of(i) + "!")) {
+            if (answer.prompt_bytes != text_of(i).size()) continue;
+            ASSERT_EQ(answer.tokens.size(), 3u);
+            EXPECT_EQ(answer.tokens[0], i) << "call " << nth;
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GT(outlived, 20u) << "most failures cost little";
 }
 
 TEST_F(AnswerMemoryTest, OutlivesAProcessThatIsKilled) {
