@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "chat/json_schema_grammar.h"
+#include "chat/spelled_arguments.h"
 
 namespace pensieve {
 namespace {
@@ -29,14 +30,39 @@ Result<std::string> add_input(GrammarBuilder& builder, const Tool& tool, std::si
   return builder.add_schema(R"({"type":"object"})", tool.name);
 }
 
-// NAME before_input OBJECT, one for each tool.
-Result<std::string> alternatives(GrammarBuilder& builder, const Prompt& prompt, const CallShape& shape) {
+// How a family's calls are held: `before_name` NAME, then what follow() says.
+struct Spelling {
+  std::optional<CallShape> json;
+  std::optional<ArgumentsShape> spelled;
+
+  explicit Spelling(const ToolSyntax& syntax) : json(syntax.json_shape()), spelled(syntax.arguments_shape()) {}
+  explicit operator bool() const { return json || spelled; }
+  const std::string& before_name() const { return json ? json->before_name : spelled->before_name; }
+  const std::string& after_name() const { return json ? json->before_input : spelled->after_name; }
+
+  // All that comes behind after_name, to the call's end.
+  Result<std::string> input(GrammarBuilder& builder, const Tool& tool, std::size_t index) const {
+    if (spelled) return add_spelled_arguments(builder, tool, index, *spelled, tool.strict);
+    auto object = add_input(builder, tool, index, tool.strict);
+    if (!object || json->after_input.empty()) return object;
+    return *object + " " + GrammarBuilder::literal(json->after_input);
+  }
+
+  // Marks that the rules hold spelled by their characters, or escaped, as they are: where they are
+  // control tokens of the model, the sampler lets those pass that the rules' text names.
+  void name_marks(GrammarBuilder& builder) const {
+    if (spelled) builder.add_rule("marks", fmt::format("\"\" # {} {}", spelled->text_open, spelled->never_in_text));
+  }
+};
+
+// NAME after_name and what follows, one for each tool.
+Result<std::string> alternatives(GrammarBuilder& builder, const Prompt& prompt, const Spelling& spelling) {
   std::string body;
   for (std::size_t i = 0; i < prompt.tools.size(); ++i) {
     const Tool& tool = prompt.tools[i];
-    auto input = add_input(builder, tool, i, tool.strict);
+    auto input = spelling.input(builder, tool, i);
     if (!input) return input;
-    body += (body.empty() ? "" : " | ") + GrammarBuilder::literal(tool.name + shape.before_input) + " " + *input;
+    body += (body.empty() ? "" : " | ") + GrammarBuilder::literal(tool.name + spelling.after_name()) + " " + *input;
   }
   builder.add_rule("call", body);
   return std::string("call");
@@ -61,25 +87,27 @@ Result<std::optional<Grammar>> schema_grammar(const Prompt& prompt, std::string_
 }  // namespace
 
 Result<std::optional<Grammar>> answer_grammar(const Prompt& prompt, std::string_view opening, const ToolSyntax& syntax, const ThinkingMarks& thinking) {
-  const auto shape = syntax.json_shape();
+  const Spelling spelling(syntax);
   const ToolChoice& choice = prompt.tool_choice;
-  const bool begun = shape && !opening.empty() && (opening == syntax.head(choice.name));
+  const bool begun = spelling && !opening.empty() && opening == syntax.head(choice.name);
+  GrammarBuilder builder;
+  spelling.name_marks(builder);
 
   if (begun && choice.kind == ToolChoice::Kind::tool) {
     const auto tool = std::ranges::find(prompt.tools, choice.name, &Tool::name);
     if (tool == prompt.tools.end()) return std::optional<Grammar>();
-    GrammarBuilder builder;
-    auto input = add_input(builder, *tool, static_cast<std::size_t>(tool - prompt.tools.begin()), tool->strict);
+    auto input = spelling.input(builder, *tool, static_cast<std::size_t>(tool - prompt.tools.begin()));
     if (!input) return std::move(input).error();
-    const bool space = shape->before_input.ends_with(' ');
-    builder.add_rule("root", std::string(space ? "\" \"? " : "") + *input + " " + GrammarBuilder::literal(shape->after_input));
+    // The head may have left a space to the model, or a line break.
+    const std::string rest = (spelling.before_name() + tool->name + spelling.after_name()).substr(opening.size());
+    const std::string before = rest.empty() ? "" : rest == " " ? "\" \"? " : GrammarBuilder::literal(rest) + " ";
+    builder.add_rule("root", before + *input);
     return std::optional(made(builder, "", prompt));
   }
   if (begun && choice.kind == ToolChoice::Kind::any) {
-    GrammarBuilder builder;
-    auto calls = alternatives(builder, prompt, *shape);
+    auto calls = alternatives(builder, prompt, spelling);
     if (!calls) return std::move(calls).error();
-    builder.add_rule("root", *calls + " " + GrammarBuilder::literal(shape->after_input));
+    builder.add_rule("root", *calls);
     return std::optional(made(builder, "", prompt));
   }
   if (!prompt.json_schema.empty()) return schema_grammar(prompt, opening, syntax, thinking);
@@ -88,22 +116,15 @@ Result<std::optional<Grammar>> answer_grammar(const Prompt& prompt, std::string_
   // is only spoken of.
   const bool strict = std::ranges::any_of(prompt.tools, &Tool::strict);
   if (!strict || choice.kind == ToolChoice::Kind::none) return std::optional<Grammar>();
-  GrammarBuilder builder;
-  if (!shape) {
-    // The schema is looked at all the same, so that a bad one is told of here as it is elsewhere.
-    CallShape none;
-    if (auto calls = alternatives(builder, prompt, none); !calls) return std::move(calls).error();
-    return std::optional<Grammar>();
-  }
-  auto calls = alternatives(builder, prompt, *shape);
+  auto calls = alternatives(builder, prompt, spelling);
   if (!calls) return std::move(calls).error();
   // A channel is opened for much that is no call; the rules begin where the address of a function does.
-  const std::string opener = &syntax == &harmony_syntax() ? shape->before_name : std::string(syntax.openers().front());
-  if (!opening.empty() || !shape->before_name.starts_with(opener)) return std::optional<Grammar>();
-  std::string_view rest = std::string_view(shape->before_name).substr(opener.size());
+  const std::string opener = &syntax == &harmony_syntax() ? spelling.before_name() : std::string(syntax.openers().front());
+  if (!opening.empty() || !spelling.before_name().starts_with(opener)) return std::optional<Grammar>();
+  std::string_view rest = std::string_view(spelling.before_name()).substr(opener.size());
   const bool line_break = rest.starts_with('\n');
   if (line_break) rest.remove_prefix(1);
-  const std::string one = std::string(line_break ? "\"\\n\"? " : "") + GrammarBuilder::literal(rest) + " " + *calls + " " + GrammarBuilder::literal(shape->after_input);
+  const std::string one = std::string(line_break ? "\"\\n\"? " : "") + (rest.empty() ? "" : GrammarBuilder::literal(rest) + " ") + *calls;
   builder.add_rule("one", one);
   builder.add_rule("root", choice.one_at_most ? std::string("one") : "one (\"\\n\"? " + GrammarBuilder::literal(opener) + " one)*");
   return std::optional(made(builder, opener, prompt));

@@ -29,7 +29,7 @@ TEST(AnswerGrammar, WhatIsAskedOfNobodyIsFree) {
 
 TEST(AnswerGrammar, ACallThatMustBeMadeGoesOnBehindItsHead) {
   for (const ToolSyntax* syntax : all_tool_syntaxes()) {
-    if (!syntax->json_shape()) continue;
+    ASSERT_NE(syntax->json_shape().has_value(), syntax->arguments_shape().has_value()) << syntax->name();
     const auto named = answer_grammar(prompt_with({ToolChoice::Kind::tool, "add", false}), syntax->head("add"), *syntax, kThink);
     EXPECT_TRUE(root_of(named).starts_with("root ::= ")) << syntax->name() << root_of(named);
     EXPECT_EQ(root_of(named).find("now"), std::string::npos);
@@ -46,6 +46,20 @@ TEST(AnswerGrammar, AStrictToolIsHeldOnceItIsBegun) {
   EXPECT_NE(root_of(grammar).find(")*"), std::string::npos);
   EXPECT_EQ(root_of(answer_grammar(prompt_with({ToolChoice::Kind::automatic, "", true}, true), "", hermes_syntax(), kThink)), "root ::= one");
   EXPECT_EQ(root_of(answer_grammar(prompt_with({}, true), "<think>\n", hermes_syntax(), kThink)), "free");
+}
+
+TEST(AnswerGrammar, ArgumentsThatStandOneByOneAreHeldInTheirOwnSpelling) {
+  Prompt prompt = prompt_with({}, true);
+  prompt.tools[0].input_schema = R"({"type":"object","properties":{"path":{"type":"string","pattern":"^/"},"mode":{"enum":["r","w"],"type":"string"},"n":{"type":"integer"}},"required":["path"],"$defs":{}})";
+  for (const ToolSyntax* syntax : {&qwen_xml_syntax(), &glm_syntax(), &gemma_syntax()}) {
+    const auto grammar = answer_grammar(prompt, "", *syntax, kThink);
+    ASSERT_TRUE(grammar && *grammar) << syntax->name() << root_of(grammar);
+    EXPECT_EQ((*grammar)->after, syntax->openers().front());
+    EXPECT_FALSE((*grammar)->sure_of_calls) << "a pattern is left to be checked";
+    prompt.tools[0].input_schema = R"({"type":"object","properties":{"a":{"$ref":"#/nowhere"}}})";
+    EXPECT_TRUE(root_of(answer_grammar(prompt, "", *syntax, kThink)).starts_with("error: tools.0.input_schema"));
+    prompt.tools[0].input_schema = R"({"type":"object","properties":{"path":{"type":"string","pattern":"^/"}},"required":["path"]})";
+  }
 }
 
 TEST(AnswerGrammar, AnInputGoesOutLiveOnlyWhereNothingIsLeftToCheck) {

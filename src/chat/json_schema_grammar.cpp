@@ -191,6 +191,7 @@ struct GrammarBuilder::State {
   std::vector<std::unique_ptr<Json>> roots;
   std::map<std::string, Known> known;
   std::set<std::string> shared;
+  std::set<std::string> own;  // Names of rules that were added from outside.
   std::size_t made = 0;
   std::size_t schemas_seen = 0;
   std::size_t dumped_bytes = 0;
@@ -987,7 +988,14 @@ Result<std::string> GrammarBuilder::add_schema(std::string_view schema, std::str
   return rule;
 }
 
-void GrammarBuilder::add_rule(std::string_view name, std::string_view body) { state_->emit(name, body); }
+void GrammarBuilder::add_rule(std::string_view name, std::string_view body) {
+  state_->own.insert(std::string(name));
+  state_->emit(name, body);
+}
+bool GrammarBuilder::has_rule(std::string_view name) const { return state_->own.contains(std::string(name)); }
+void GrammarBuilder::add_note(std::string note) {
+  if (state_->notes.size() < kNotesMax && std::ranges::find(state_->notes, note) == state_->notes.end()) state_->notes.push_back(std::move(note));
+}
 
 std::string GrammarBuilder::literal(std::string_view text) {
   std::string out = "\"";

@@ -51,6 +51,9 @@ class GrammarBuilder {
   // "j-" are the builder's own. The body is GBNF and not checked here.
   void add_rule(std::string_view name, std::string_view body);
 
+  bool has_rule(std::string_view name) const;  // One's own.
+  void add_note(std::string note);             // Beside the builder's own.
+
   static std::string literal(std::string_view text);  // Quoted for a body.
 
   std::string text() const;                       // All rules.

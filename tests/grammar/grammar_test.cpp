@@ -11,6 +11,8 @@
 #include <map>
 #include <random>
 
+#include "chat/answer_grammar.h"
+#include "chat/answer_parser.h"
 #include "chat/json_schema_check.h"
 #include "chat/json_schema_grammar.h"
 #include "engine/engine.h"
@@ -359,6 +361,106 @@ TEST(GrammarProperty, WhateverARandomModelSaysIsValid) {
   }
   std::cout << checked << " schemas, " << tokens_said << " tokens, " << unfinished << " cut off" << std::endl;
   EXPECT_GT(checked, static_cast<int>(rounds) / 2);
+}
+
+// ---- calls whose arguments stand one by one ----
+
+constexpr const char* kSpelledSchema =
+    R"({"type":"object","properties":{"path":{"type":"string"},"mode":{"type":"string","enum":["read","write"]},"line":{"type":"integer","minimum":1,"maximum":99},"tags":{"type":"array","items":{"type":"string"},"maxItems":3},"deep":{"type":"object","properties":{"on":{"type":"boolean"}},"required":["on"]}},"required":["path","line"],"additionalProperties":false})";
+
+struct SpelledCase {
+  const ToolSyntax* syntax;
+  std::vector<const char*> good, bad;  // Behind the head.
+};
+
+Prompt spelled_prompt() {
+  Prompt prompt;
+  prompt.tools = {{"edit", "", kSpelledSchema, true, false}};
+  prompt.tool_choice = {ToolChoice::Kind::tool, "edit", false};
+  return prompt;
+}
+
+TEST(SpelledCalls, LetThroughWhatMatchesAndNothingElse) {
+  const SpelledCase cases[] = {
+      {&qwen_xml_syntax(),
+       {"<parameter=path>\na.txt\n</parameter>\n<parameter=line>\n7\n</parameter>\n</function>\n</tool_call>",
+        "<parameter=path>\n\n</parameter>\n<parameter=mode>\nread\n</parameter>\n<parameter=line>\n99\n</parameter>\n<parameter=tags>\n[\"a\"]\n</parameter>\n</function>\n</tool_call>",
+        "<parameter=path>\nif (a < b) </b> <\n</para\n</parameter>\n<parameter=line>\n7\n</parameter>\n</function>\n</tool_call>"},
+       {"</function>\n</tool_call>", "<parameter=line>\n7\n</parameter>\n</function>\n</tool_call>", "<parameter=path>\na\n</parameter>\n<parameter=line>\n100\n</parameter>\n</function>\n</tool_call>",
+        "<parameter=path>\na\n</parameter>\n<parameter=mode>\nrun\n</parameter>\n", "<parameter=path>\na\n</parameter>\n<parameter=other>\n"}},
+      {&glm_syntax(),
+       {"\n<arg_key>path</arg_key>\n<arg_value>a.txt</arg_value>\n<arg_key>line</arg_key>\n<arg_value>7</arg_value>\n</tool_call>",
+        "\n<arg_key>path</arg_key>\n<arg_value>two\nlines <arg_value></arg_value>\n<arg_key>line</arg_key>\n<arg_value>7</arg_value>\n<arg_key>deep</arg_key>\n<arg_value>{\"on\": true}</arg_value>\n</tool_call>"},
+       {"\n</tool_call>", "\n<arg_key>path</arg_key>\n<arg_value>a</arg_value>\n</tool_call>", "\n<arg_key>path</arg_key>\n<arg_value>a</arg_value>\n<arg_key>line</arg_key>\n<arg_value>x"}},
+      {&gemma_syntax(),
+       {"path:<|\"|>a.txt<|\"|>,line:7}<tool_call|>", "path:<|\"|>say \"hi\" <|<|\"|>,mode:<|\"|>write<|\"|>,line:7,tags:[\"a\", \"b\"]}<tool_call|>"},
+       {"}<tool_call|>", "line:7}<tool_call|>", "path:<|\"|>a<|\"|>line:7}<tool_call|>", "path:<|\"|>a<|\"|>,line:7,}<tool_call|>", "path:\"a\",line:7}<tool_call|>"}},
+  };
+  for (const SpelledCase& one : cases) {
+    const Prompt prompt = spelled_prompt();
+    const auto grammar = answer_grammar(prompt, one.syntax->head("edit"), *one.syntax, {});
+    ASSERT_TRUE(grammar && *grammar) << one.syntax->name();
+    for (const char* text : one.good) EXPECT_TRUE(lets_through(**grammar, text)) << one.syntax->name() << " refuses " << text << "\n" << (*grammar)->rules;
+    for (const char* text : one.bad) EXPECT_FALSE(lets_through(**grammar, text)) << one.syntax->name() << " allows " << text;
+  }
+}
+
+// Wants the next letter of `mark`, as far as it has begun at the end of `text`.
+void want(std::vector<float>& logits, std::string_view text, std::string_view mark, float weight) {
+  std::size_t begun = std::min(text.size(), mark.size() - 1);
+  while (begun > 0 && !mark.starts_with(text.substr(text.size() - begun))) --begun;
+  logits[static_cast<std::size_t>(token_of_byte(mark[begun]))] += weight;
+}
+
+TEST(SpelledCalls, WhateverARandomModelSaysIsOneCallOfItsSchema) {
+  const std::uint64_t seed = setting("PENSIEVE_TEST_SEED", std::random_device{}());
+  std::cout << "PENSIEVE_TEST_SEED=" << seed << std::endl;
+  std::mt19937_64 random(seed);
+  for (const ToolSyntax* syntax : {&qwen_xml_syntax(), &glm_syntax(), &gemma_syntax()}) {
+    const Prompt prompt = spelled_prompt();
+    const std::string head = syntax->head("edit");
+    const auto grammar = answer_grammar(prompt, head, *syntax, {});
+    ASSERT_TRUE(grammar && *grammar) << syntax->name();
+    int whole = 0;
+    for (int round = 0; round < 6; ++round) {
+      Sampling sampling;
+      sampling.temperature = 1.0f;
+      sampling.top_k = 40;
+      sampling.seed = random();
+      const auto sampler = sampler_for(**grammar, sampling);
+      ASSERT_TRUE(sampler);
+      engine().forget(SequenceId{0}, 0);
+      std::string text;
+      TokenId next = 1;
+      bool ended = false;
+      for (std::int32_t position = 0; position < 500 && !ended; ++position) {
+        const Row row{SequenceId{0}, position, next, true};
+        ASSERT_TRUE(engine().step(std::span(&row, 1)).ok());
+        const auto raw = engine().logits(0);
+        std::vector<float> logits(raw.begin(), raw.end());
+        hurry(logits, static_cast<std::size_t>(position) + 40);
+        const float push = position < 15 ? 0 : 20 + static_cast<float>(position);
+        want(logits, text, (syntax == &qwen_xml_syntax() ? "\n" : "") + syntax->arguments_shape()->never_in_text, push);
+        next = sampler->sample(logits);
+        sampler->accept(next);
+        ended = engine().vocabulary().ends_turn(next);
+        if (!ended) text += engine().vocabulary().piece(next);
+      }
+      if (!ended) continue;
+      ++whole;
+      const auto parser = make_answer_parser(*syntax, {}, ToolTable(prompt.tools));
+      std::vector<AnswerPart> parts;
+      parser->push(head + text, parts);
+      parser->finish(true, parts);
+      ASSERT_EQ(parts.size(), 1u) << syntax->name() << "\n" << head << text;
+      ASSERT_EQ(parts[0].kind, AnswerPart::Kind::call) << syntax->name() << "\n" << head << text;
+      EXPECT_EQ(parts[0].call.name, "edit");
+      const auto violations = json_schema_check(kSpelledSchema, parts[0].call.input);
+      ASSERT_TRUE(violations.ok()) << parts[0].call.input;
+      EXPECT_TRUE(violations->empty()) << parts[0].call.input << "\n" << violations->front();
+    }
+    EXPECT_GT(whole, 2) << syntax->name();
+  }
 }
 
 }  // namespace

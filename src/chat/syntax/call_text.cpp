@@ -123,6 +123,19 @@ State word_at(std::string_view text, std::size_t at, std::string_view word) {
   return word.starts_with(rest) ? State::incomplete : State::malformed;
 }
 
+std::size_t end_of_value(std::string_view text, std::size_t at, std::string_view close, std::span<const std::string_view> followers, bool ended) {
+  while ((at = text.find(close, at)) != std::string_view::npos) {
+    const std::size_t after = skip_space(text, at + close.size());
+    for (const std::string_view next : followers) {
+      const State state = word_at(text, after, next);
+      if (state == State::complete) return at;
+      if (state == State::incomplete && !ended) return std::string_view::npos;
+    }
+    ++at;
+  }
+  return at;
+}
+
 State skip_json(std::string_view text, std::size_t at, std::size_t& end) {
   if (at >= text.size()) return State::incomplete;
   if (text[at] != '{' && text[at] != '[') return State::malformed;

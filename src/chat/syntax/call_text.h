@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,10 @@ std::size_t skip_space(std::string_view text, std::size_t at);
 
 // Whether text[at..] begins with `word`: complete; may still become it: incomplete.
 State word_at(std::string_view text, std::size_t at, std::string_view word);
+
+// Where a value that stands as it is ends: at a `close` that one of `followers` comes after, for
+// the value may be a text that speaks of such marks. npos: not yet.
+std::size_t end_of_value(std::string_view text, std::size_t at, std::string_view close, std::span<const std::string_view> followers, bool ended);
 
 // Walks over the JSON object or array that begins at `at`, by its brackets and
 // strings. complete: `end` is behind it.

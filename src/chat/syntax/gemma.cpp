@@ -109,6 +109,11 @@ class Gemma final : public ToolSyntax {
     return result.state == State::incomplete && ended ? malformed() : result;
   }
 
+  // Inside lists and objects texts stand as JSON writes them; the model reads both.
+  std::optional<ArgumentsShape> arguments_shape() const override {
+    const std::string quote(kGemma4.quote);
+    return ArgumentsShape{std::string(kGemma4.open) + std::string(kCall), "{", "", ":", "", ",", quote, quote, quote, "}" + std::string(kGemma4.close)};
+  }
   std::string head(std::string_view tool) const override {
     return std::string(kGemma4.open) + std::string(kCall) + std::string(tool) + (tool.empty() ? "" : "{");
   }

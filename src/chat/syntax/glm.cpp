@@ -19,6 +19,7 @@ constexpr std::string_view kValue = "<arg_value>";
 constexpr std::string_view kValueClose = "</arg_value>";
 constexpr std::string_view kOpeners[] = {kOpen};
 constexpr std::string_view kMarks[] = {kOpen, kClose, kKey, kKeyClose, kValue, kValueClose};
+constexpr std::string_view kFollowers[] = {kKey, kClose};  // Of a value.
 
 class Glm final : public ToolSyntax {
  public:
@@ -53,7 +54,7 @@ class Glm final : public ToolSyntax {
       const std::string_view key_text = text.substr(at + kKey.size(), key_end - at - kKey.size());
       const std::size_t value = skip_space(text, key_end + kKeyClose.size());
       if (const State state = word_at(text, value, kValue); state != State::complete) return state == State::incomplete ? wait() : malformed();
-      const std::size_t value_end = end_of_value(text, value + kValue.size(), ended);
+      const std::size_t value_end = end_of_value(text, value + kValue.size(), kValueClose, kFollowers, ended);
       if (value_end == std::string_view::npos) return wait();
       input.add(key_text, text.substr(value + kValue.size(), value_end - value - kValue.size()), tools.is_text(call.name, key_text));
       at = value_end + kValueClose.size();
@@ -62,22 +63,10 @@ class Glm final : public ToolSyntax {
     return complete(at + kClose.size(), {std::move(call)});
   }
 
-  std::string head(std::string_view tool) const override { return std::string(kOpen) + std::string(tool); }
-
- private:
-  // The closing mark counts where another key or the end of the call follows.
-  static std::size_t end_of_value(std::string_view text, std::size_t at, bool ended) {
-    while ((at = text.find(kValueClose, at)) != std::string_view::npos) {
-      const std::size_t after = skip_space(text, at + kValueClose.size());
-      for (const std::string_view next : {kKey, kClose}) {
-        const State state = word_at(text, after, next);
-        if (state == State::complete) return at;
-        if (state == State::incomplete && !ended) return std::string_view::npos;
-      }
-      ++at;
-    }
-    return at;
+  std::optional<ArgumentsShape> arguments_shape() const override {
+    return ArgumentsShape{std::string(kOpen), "\n", "<arg_key>", "</arg_key>\n<arg_value>", "</arg_value>\n", "", "", "", std::string(kValueClose), std::string(kClose)};
   }
+  std::string head(std::string_view tool) const override { return std::string(kOpen) + std::string(tool); }
 };
 
 }  // namespace

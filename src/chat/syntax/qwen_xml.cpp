@@ -24,6 +24,7 @@ constexpr std::string_view kParameter = "<parameter=";
 constexpr std::string_view kParameterClose = "</parameter>";
 constexpr std::string_view kOpeners[] = {kOpen, kFunction};
 constexpr std::string_view kMarks[] = {kOpen, kClose};
+constexpr std::string_view kFollowers[] = {kParameter, kFunctionClose};  // Of a value.
 
 class QwenXml final : public ToolSyntax {
  public:
@@ -61,7 +62,7 @@ class QwenXml final : public ToolSyntax {
       const std::size_t key_end = text.find('>', at);
       if (key_end == std::string_view::npos) return wait();
       const std::string_view key = text.substr(at, key_end - at);
-      const std::size_t value_end = end_of_value(text, key_end + 1, ended);
+      const std::size_t value_end = end_of_value(text, key_end + 1, kParameterClose, kFollowers, ended);
       if (value_end == std::string_view::npos) return wait();
       std::string_view value = text.substr(key_end + 1, value_end - key_end - 1);
       if (value.starts_with('\n')) value.remove_prefix(1);
@@ -77,24 +78,11 @@ class QwenXml final : public ToolSyntax {
     return complete(at, {std::move(call)});
   }
 
+  std::optional<ArgumentsShape> arguments_shape() const override {
+    return ArgumentsShape{"<tool_call>\n<function=", ">\n", "<parameter=", ">\n", "\n</parameter>\n", "", "", "", std::string(kParameterClose), "</function>\n</tool_call>"};
+  }
   std::string head(std::string_view tool) const override {
     return tool.empty() ? "<tool_call>\n<function=" : "<tool_call>\n<function=" + std::string(tool) + ">\n";
-  }
-
- private:
-  // A closing mark counts where another parameter or the end of the function follows:
-  // the value may be a text that speaks of such marks.
-  static std::size_t end_of_value(std::string_view text, std::size_t at, bool ended) {
-    while ((at = text.find(kParameterClose, at)) != std::string_view::npos) {
-      const std::size_t after = skip_space(text, at + kParameterClose.size());
-      for (const std::string_view next : {kParameter, kFunctionClose}) {
-        const State state = word_at(text, after, next);
-        if (state == State::complete) return at;
-        if (state == State::incomplete && !ended) return std::string_view::npos;
-      }
-      ++at;
-    }
-    return at;
   }
 };
 

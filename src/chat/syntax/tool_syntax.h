@@ -37,6 +37,17 @@ struct CallShape {
   std::string before_name, before_input, after_input;
 };
 
+// How a call is spelled whose arguments stand one by one, each text as it is:
+//   before_name NAME after_name (before_key KEY after_key VALUE after_value)* end
+// with `between` between two arguments, and texts inside text_open and text_close.
+struct ArgumentsShape {
+  std::string before_name, after_name;
+  std::string before_key, after_key, after_value, between;
+  std::string text_open, text_close;
+  std::string never_in_text;  // The mark that ends a text; its first character stands in it once.
+  std::string end;
+};
+
 // The tools of one request, as far as a parser must know them.
 class ToolTable {
  public:
@@ -71,8 +82,9 @@ class ToolSyntax {
   // `text` begins with an opener. `ended`: the model ended its turn here.
   virtual CallScan scan(std::string_view text, bool ended, const ToolTable& tools) const = 0;
 
-  // nullopt: the input is not written as JSON, and no grammar can be made of its schema.
+  // One of the two: the input is one JSON object, or its arguments stand one by one.
   virtual std::optional<CallShape> json_shape() const { return std::nullopt; }
+  virtual std::optional<ArgumentsShape> arguments_shape() const { return std::nullopt; }
   // What an answer begins with that must be a call; of `tool`, or of any when empty.
   virtual std::string head(std::string_view tool) const;
   // The calls as the model itself would write them.
