@@ -7,24 +7,12 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "base/json_nesting.h"
+
 namespace pensieve {
 
 inline nlohmann::json parse_json(std::string_view text, int depth_max = 100) {
-  int depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      else if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > depth_max) return {nlohmann::json::value_t::discarded};
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
+  if (json_nesting(text) > depth_max) return {nlohmann::json::value_t::discarded};
   return nlohmann::json::parse(text, nullptr, false);
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/json_nesting.h"
 #include "chat/json_schema_rules.h"
 
 namespace pensieve {
@@ -20,18 +21,8 @@ GrammarBuilder::~GrammarBuilder() = default;
 Result<std::string> GrammarBuilder::add_schema(std::string_view schema, std::string_view place) {
   State::Place top{nullptr, state_->roots.size(), std::string(place)};
   if (schema.size() > state_->limits.schema_bytes_max) return State::too_much(top, fmt::format("the schema has {} bytes; at most {} are read", schema.size(), state_->limits.schema_bytes_max));
-  // The parser recurses: nesting is counted before it.
-  int depth = 0;
-  int deepest = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < schema.size(); ++i) {
-    const char c = schema[i];
-    if (in_string && c == '\\') ++i;
-    else if (c == '"') in_string = !in_string;
-    else if (!in_string && (c == '{' || c == '[')) deepest = std::max(deepest, ++depth);
-    else if (!in_string && (c == '}' || c == ']')) --depth;
-  }
-  if (deepest > 4 * state_->limits.depth_max) return State::too_much(top, fmt::format("nested more than {} deep", 4 * state_->limits.depth_max));
+  // The parser recurses.
+  if (json_nesting(schema) > 4 * state_->limits.depth_max) return State::too_much(top, fmt::format("nested more than {} deep", 4 * state_->limits.depth_max));
   auto root = std::make_unique<SchemaRules::Json>(SchemaRules::Json::parse(schema, nullptr, false));
   if (root->is_discarded()) return State::wrong(top, "the schema is not JSON");
   state_->roots.push_back(std::move(root));

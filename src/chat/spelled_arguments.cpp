@@ -43,7 +43,7 @@ bool can_be_named(std::string_view key) {
 class Arguments {
  public:
   Arguments(GrammarBuilder& builder, const Tool& tool, std::size_t index, const ArgumentsShape& shape, bool insist)
-      : builder_(builder), tool_(tool), shape_(shape), types_({tool}), insist_(insist), place_(fmt::format("tools.{}.input_schema", index)), prefix_(fmt::format("tool-{}", index)) {}
+      : builder_(builder), tool_(tool), shape_(shape), types_(std::vector<Tool>{tool}), insist_(insist), place_(fmt::format("tools.{}.input_schema", index)), prefix_(fmt::format("tool-{}", index)) {}
 
   Result<std::string> add() {
     schema_ = Json::parse(tool_.input_schema, nullptr, false);

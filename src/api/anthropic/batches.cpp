@@ -16,6 +16,7 @@
 #include <set>
 
 #include "api/anthropic/errors.h"
+#include "base/json_nesting.h"
 #include "base/log.h"
 #include "base/utf8.h"
 
@@ -185,14 +186,9 @@ Result<http::Reply> Batches::create(const http::Request& request) {
   if (const std::string_view type = request.header("content-type"); !type.empty() && !type.starts_with("application/json")) {
     return error_reply(415, fmt::format("content-type: '{}' is not application/json", type), request.id);
   }
-  bool too_deep = false;
-  const auto watch_depth = [&](int depth, Json::parse_event_t, Json&) {
-    too_deep = too_deep || depth > kDepthMax;
-    return !too_deep;
-  };
   if (!utf8_valid(request.body)) return Error{ErrorCode::invalid_argument, "the request body is not valid UTF-8"};
-  const Json body = Json::parse(request.body, watch_depth, false);
-  if (too_deep || body.is_discarded() || !body.is_object()) return Error{ErrorCode::invalid_argument, "the request body must be a JSON object, not nested too deeply"};
+  const Json body = json_nesting(request.body) > kDepthMax ? Json(Json::value_t::discarded) : Json::parse(request.body, nullptr, false);
+  if (!body.is_object()) return Error{ErrorCode::invalid_argument, "the request body must be a JSON object, not nested too deeply"};
   const auto requests = body.find("requests");
   if (requests == body.end() || !requests->is_array() || requests->empty()) return wrong("requests", "must be a non-empty array");
   if (requests->size() > options_.requests_max) return wrong("requests", fmt::format("has {} entries; at most {} are kept in one batch", requests->size(), options_.requests_max));

@@ -2,31 +2,16 @@
 
 #include <nlohmann/json.hpp>
 
+#include "api/error_status.h"
+
 namespace pensieve::anthropic {
 
-int status_of(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::invalid_argument: return 400;
-    case ErrorCode::not_found: return 404;
-    case ErrorCode::permission_denied: return 403;
-    case ErrorCode::too_large: return 413;
-    case ErrorCode::overloaded: return 529;
-    case ErrorCode::unavailable: return 503;
-    case ErrorCode::timeout: return 504;
-    case ErrorCode::cancelled:
-    case ErrorCode::corrupt:
-    case ErrorCode::internal: return 500;
-  }
-  return 500;
-}
+int status_of(ErrorCode code) { return http_status_of(code, 529); }
 
 const char* type_of_status(int status) {
+  if (const char* common = common_error_type(status)) return common;
   switch (status) {
-    case 401: return "authentication_error";
-    case 403: return "permission_error";
-    case 404: return "not_found_error";
     case 413: return "request_too_large";
-    case 429: return "rate_limit_error";
     case 504: return "timeout_error";
     case 529: return "overloaded_error";
     default: return status >= 500 ? "api_error" : "invalid_request_error";

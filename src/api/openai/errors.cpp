@@ -2,17 +2,14 @@
 
 #include <nlohmann/json.hpp>
 
+#include "api/error_status.h"
+
 namespace pensieve::openai {
 namespace {
 
 const char* type_of(int status) {
-  switch (status) {
-    case 401: return "authentication_error";
-    case 403: return "permission_error";
-    case 404: return "not_found_error";
-    case 429: return "rate_limit_error";
-    default: return status >= 500 ? "server_error" : "invalid_request_error";
-  }
+  if (const char* common = common_error_type(status)) return common;
+  return status >= 500 ? "server_error" : "invalid_request_error";
 }
 
 }  // namespace
@@ -38,21 +35,7 @@ http::Reply error_reply(int status, const std::string& message, const std::strin
   return reply;
 }
 
-int status_of(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::invalid_argument: return 400;
-    case ErrorCode::not_found: return 404;
-    case ErrorCode::permission_denied: return 403;
-    case ErrorCode::too_large: return 413;
-    case ErrorCode::overloaded:
-    case ErrorCode::unavailable: return 503;
-    case ErrorCode::timeout: return 504;
-    case ErrorCode::cancelled:
-    case ErrorCode::corrupt:
-    case ErrorCode::internal: return 500;
-  }
-  return 500;
-}
+int status_of(ErrorCode code) { return http_status_of(code, 503); }
 
 const Dialect& dialect() {
   static constexpr Dialect kDialect{error_reply, status_of};

@@ -5,6 +5,8 @@
 #include <cctype>
 #include <nlohmann/json.hpp>
 
+#include "base/json_nesting.h"
+
 namespace pensieve {
 
 using Json = nlohmann::ordered_json;
@@ -15,9 +17,7 @@ namespace {
 constexpr int kDepthMax = 100;
 
 Json parse_bounded(std::string_view text) {
-  bool too_deep = false;
-  Json json = Json::parse(text, [&](int depth, Json::parse_event_t, Json&) { return !(too_deep = too_deep || depth > kDepthMax); }, false);
-  return too_deep ? Json(Json::value_t::discarded) : json;
+  return json_nesting(text) > kDepthMax ? Json(Json::value_t::discarded) : Json::parse(text, nullptr, false);
 }
 
 // Models write line breaks and tabs into strings as they are.
