@@ -5,7 +5,8 @@
 namespace pensieve {
 
 std::int32_t prefill_chunk_end(std::int32_t position, std::int32_t prompt_tokens, std::int32_t chunk) {
-  const std::int32_t cut = (position / chunk + 1) * chunk;
+  std::int32_t cut = (position / chunk + 1) * chunk;
+  if (cut - position < kPrefillRowsMin) cut += chunk / 2;  // It begins shortly before a multiple.
   if (cut >= prompt_tokens) return prompt_tokens;
   const std::int32_t left = prompt_tokens - cut;
   if (left >= kPrefillRowsMin) return cut;

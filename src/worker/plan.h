@@ -18,7 +18,8 @@ inline constexpr std::int32_t kPrefillRowsMin = 8;
 inline constexpr std::int32_t kPrefillChunkMin = 16;
 
 // Where the chunk that begins at `position` of a prompt ends. Cuts lie at
-// multiples of `chunk` (a power of two, at least kPrefillChunkMin), save the last
+// multiples of `chunk` (a power of two, at least kPrefillChunkMin), save the first, which lies half
+// a chunk further when it would leave fewer than 8 tokens before it, and the last
 // one, which moves 8 tokens ahead when fewer than 8 would be left behind it.
 std::int32_t prefill_chunk_end(std::int32_t position, std::int32_t prompt_tokens, std::int32_t chunk);
 

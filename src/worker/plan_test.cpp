@@ -35,6 +35,22 @@ TEST(Plan, ChangingChunkSizesStillLeaveNoSmallRest) {
   }
 }
 
+// What is reused ends anywhere; only what is left may be short as a whole.
+TEST(Plan, WhereverItBeginsNoChunkHasAFewRows) {
+  for (const std::int32_t chunk : {16, 32, 128, 512}) {
+    for (std::int32_t begin = 0; begin < 520; ++begin) {
+      for (const std::int32_t rest : {8, 9, 15, 16, 17, 23, 24, 25, 40, 100, 600}) {
+        for (std::int32_t position = begin; position < begin + rest;) {
+          const std::int32_t end = prefill_chunk_end(position, begin + rest, chunk);
+          ASSERT_GE(end - position, kPrefillRowsMin) << rest << " from " << begin << " in chunks of " << chunk;
+          ASSERT_LE(end - position, std::max(chunk, 16 + 2 * kPrefillRowsMin));
+          position = end;
+        }
+      }
+    }
+  }
+}
+
 TEST(Plan, TheChunkFollowsTheMeasuredRate) {
   using namespace std::chrono_literals;
   EXPECT_EQ(prefill_chunk(0, 200ms, 512, true), 16);
