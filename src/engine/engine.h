@@ -44,7 +44,7 @@ struct EngineFacts {
   std::string architecture;
   std::string chat_template;  // Jinja source; empty when the model brings none.
   std::string backends;       // Devices that compute, comma-separated.
-  std::string attention;      // Which of our attention kernels; "": the engine's own.
+  std::string kernels;        // Which of ours stand in its graph ("attention avx512, products avx512-vnni"); "": none.
   std::uint64_t parameters = 0;
   std::uint64_t file_bytes = 0;
   std::uint64_t kv_bytes = 0;       // All slots together.

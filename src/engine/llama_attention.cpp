@@ -1,28 +1,24 @@
 #include "engine/llama_attention.h"
 
 #include <fmt/format.h>
-#include <ggml-backend.h>
 
-#include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <span>
 
 #include "base/check.h"
+#include "engine/llama_custom_node.h"
 
 namespace pensieve {
 namespace {
 
-// What a node of flash attention carries (ggml_flash_attn_ext, in this order), and where we keep
-// it behind the parameters of a custom operation.
+// What a node of flash attention carries (ggml_flash_attn_ext, in this order).
 struct Parameters {
   float scale = 1;
   float bias_max = 0;
   float softcap = 0;
 };
-constexpr std::size_t kParametersAt = 40;
-static_assert(kParametersAt + sizeof(Parameters) <= GGML_MAX_OP_PARAMS);
 
 constexpr int kSources = 5;  // Queries, keys, values, mask, sinks.
 
@@ -34,11 +30,6 @@ bool cell_format(const ggml_tensor* tensor, CellFormat& format) {
   else
     return false;
   return tensor->nb[0] == ggml_type_size(tensor->type);
-}
-
-bool on_processor(const ggml_tensor* tensor) {
-  const ggml_backend_buffer* buffer = tensor->view_src != nullptr ? tensor->view_src->buffer : tensor->buffer;
-  return buffer != nullptr && ggml_backend_buffer_is_host(const_cast<ggml_backend_buffer*>(buffer));
 }
 
 const std::byte* bytes(const ggml_tensor* tensor) { return static_cast<const std::byte*>(tensor->data); }
@@ -91,22 +82,6 @@ bool describe(const ggml_tensor* node, const Parameters& parameters, AttentionIn
   return attention_takes(in);
 }
 
-struct ScratchDeleter {
-  void operator()(float* memory) const { std::free(memory); }
-};
-
-// This thread's own; grows to what the widest layer needs.
-float* scratch_of(std::size_t floats) {
-  thread_local std::unique_ptr<float, ScratchDeleter> memory;
-  thread_local std::size_t size = 0;
-  if (size < floats) {
-    memory.reset(static_cast<float*>(std::aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64)));
-    CHECK(memory != nullptr, "the attention kernels get their scratch memory");
-    size = floats;
-  }
-  return memory.get();
-}
-
 std::int64_t number_of(const llama_model* model, const char* key) {
   std::array<char, 64> architecture{}, value{};
   if (llama_model_meta_val_str(model, "general.architecture", architecture.data(), architecture.size()) < 0) return 0;
@@ -141,78 +116,21 @@ bool LlamaAttention::adopt(ggml_tensor* node) {
   std::memcpy(&parameters, node->op_params, sizeof(parameters));
   AttentionInput in;
   if (!on_processor(node) || !describe(node, parameters, in)) return false;
-  // A custom operation as the engine itself makes it; only its kind and parameters are taken over.
-  alignas(64) std::array<std::byte, 4096> room;
-  ggml_context* scratch = ggml_init({room.size(), room.data(), true});
-  if (scratch == nullptr) return false;
-  ggml_tensor* none[1] = {ggml_new_tensor_1d(scratch, GGML_TYPE_F32, 1)};
-  const ggml_tensor* custom =
-      ggml_custom_4d(scratch, GGML_TYPE_F32, 1, 1, 1, 1, none, 1, &LlamaAttention::compute, GGML_N_TASKS_MAX, this);
-  std::memcpy(node->op_params, custom->op_params, sizeof(node->op_params));
-  std::memcpy(reinterpret_cast<std::byte*>(node->op_params) + kParametersAt, &parameters, sizeof(parameters));
-  node->op = custom->op;
-  ggml_free(scratch);
-  return true;
+  return make_custom(node, &LlamaAttention::compute, this, std::as_bytes(std::span(&parameters, 1)));
 }
 
 void LlamaAttention::compute(ggml_tensor* node, int part, int parts, void* self) {
   Parameters parameters;
-  std::memcpy(&parameters, reinterpret_cast<const std::byte*>(node->op_params) + kParametersAt, sizeof(parameters));
+  std::memcpy(&parameters, custom_parameters(node), sizeof(parameters));
   AttentionInput in;
   CHECK(describe(node, parameters, in), "a node that was adopted keeps its form");
-  static_cast<LlamaAttention*>(self)->kernel_->run(in, part, parts,
-                                                   scratch_of(attention_scratch_floats(in.key_width, in.value_width)));
+  const std::size_t floats = attention_scratch_floats(in.key_width, in.value_width);
+  static_cast<LlamaAttention*>(self)->kernel_->run(in, part, parts, reinterpret_cast<float*>(thread_scratch(floats * sizeof(float))));
 }
 
-Result<void> LlamaAttention::prove(llama_context* context, const llama_model* model) {
-  constexpr std::int32_t kMany = 12;  // A step of many rows, then one of one.
-  const std::int32_t vocabulary = llama_vocab_n_tokens(llama_model_get_vocab(model));
-  llama_batch batch = llama_batch_init(kMany, 0, 1);
-  const auto step = [&](std::int32_t begin, std::int32_t count) {
-    batch.n_tokens = count;
-    for (std::int32_t i = 0; i < count; ++i) {
-      batch.token[i] = static_cast<llama_token>((std::int64_t{begin + i} * 7919 + 1) % vocabulary);
-      batch.pos[i] = begin + i;
-      batch.n_seq_id[i] = 1;
-      batch.seq_id[i][0] = 0;
-      batch.logits[i] = i + 1 == count ? 1 : 0;
-    }
-    return llama_decode(context, batch) == 0;
-  };
-  const auto run = [&](std::vector<float>& logits) {
-    logits.clear();
-    bool good = true;
-    for (const auto& [begin, count] : {std::pair{0, kMany}, std::pair{kMany, 1}}) {
-      good = good && step(begin, count);
-      if (good)
-        logits.insert(logits.end(), llama_get_logits_ith(context, -1), llama_get_logits_ith(context, -1) + vocabulary);
-    }
-    llama_memory_seq_rm(llama_get_memory(context), 0, -1, -1);
-    return good;
-  };
-  std::vector<float> engines, ours;
-  in_use_ = false;
-  bool good = run(engines);
-  in_use_ = true;
-  good = good && run(ours);
-  llama_batch_free(batch);
-  const auto fail = [&](std::string why) -> Result<void> {
-    in_use_ = false;
-    return Error{ErrorCode::unavailable, std::move(why)};
-  };
-  if (!good) return fail("the engine failed its first steps");
-  if (adopted_ == 0) return fail("the engine's graph has no flash attention");
-  if (left_ > 0) return fail(fmt::format("{} of its attention nodes do not suit the kernels", left_));
-  float largest = 0, difference = 0;
-  for (std::size_t i = 0; i < ours.size(); ++i) {
-    if (!std::isfinite(ours[i])) return fail("logits that are no numbers");
-    largest = std::max(largest, std::abs(engines[i]));
-    difference = std::max(difference, std::abs(engines[i] - ours[i]));
-  }
-  // The engine rounds queries and sums to half precision, and activations to 8 bits after that: what differs here is
-  // not ours alone.
-  constexpr float kShareAllowed = 0.05f;
-  if (difference > kShareAllowed * largest) return fail(fmt::format("logits differ by {} of {}", difference, largest));
+Result<void> LlamaAttention::complete() const {
+  if (adopted_ == 0) return Error{ErrorCode::unavailable, "the engine's graph has no flash attention"};
+  if (left_ > 0) return Error{ErrorCode::unavailable, fmt::format("{} of its attention nodes do not suit the kernels", left_)};
   return {};
 }
 

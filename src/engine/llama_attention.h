@@ -1,16 +1,11 @@
 // Puts our attention kernels in the place of the engine's flash attention.
 //
 // The evaluation callback shows every node of a graph before it is computed. A node
-// of flash attention on the processor becomes the engine's "custom" operation, which
-// calls us with the same sources, on the engine's own threads, at the same place.
-// Where a node does not suit the kernels it stays the engine's.
-//
-// Nothing of this is promised by the engine's API, so prove() shows it on the loaded
-// model: the same tokens through the engine's attention and through ours must give
-// the same logits but for rounding. If not, the context is made anew without flash
+// of flash attention on the processor is made to call us (llama_custom_node.h). Where a
+// node does not suit the kernels it stays the engine's. Used once llama_proof.h has shown
+// on the loaded model that it is right; if it is not, the context is made anew without flash
 // attention (docs/decisions/0008).
 //
-//   Owns     scratch memory, one piece for each thread of the engine.
 //   Threads  the engine thread; compute() is called on all threads of a step.
 #pragma once
 
@@ -18,9 +13,6 @@
 #include <llama.h>
 
 #include <cstdint>
-#include <memory>
-#include <string>
-#include <vector>
 
 #include "base/result.h"
 #include "engine/attention/attention.h"
@@ -39,8 +31,10 @@ class LlamaAttention {
   // To be called for every node before it is computed.
   void on_node(ggml_tensor* node);
 
-  // Runs a few tokens in sequence 0 through both, compares, and forgets them. From then on ours is used. Says why not.
-  Result<void> prove(llama_context* context, const llama_model* model);
+  void use(bool ours) { in_use_ = ours; }
+
+  // Whether every attention node so far became ours, and there was one.
+  Result<void> complete() const;
 
   const char* kernel() const { return kernel_ == nullptr ? "" : kernel_->name; }
 

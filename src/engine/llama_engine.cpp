@@ -22,6 +22,8 @@
 #include "engine/llama_attention.h"
 #include "engine/llama_grammar.h"
 #include "engine/llama_kv.h"
+#include "engine/llama_products.h"
+#include "engine/llama_proof.h"
 
 namespace pensieve {
 namespace {
@@ -228,12 +230,14 @@ class LlamaSampler final : public Sampler {
 struct GraphWatch {
   KvTensorWatch kv;
   LlamaAttention attention;
+  LlamaProducts products;
 
   static bool on_node(ggml_tensor* node, bool ask, void* self) {
     auto* watch = static_cast<GraphWatch*>(self);
     if (ask) {
       watch->kv.on_node(node);
       watch->attention.on_node(node);
+      watch->products.on_node(node);
     }
     return false;  // The values of no node are wanted.
   }
@@ -248,7 +252,7 @@ class LlamaEngine final : public Engine {
         facts_(std::move(facts)),
         vocabulary_(llama_model_get_vocab(model_.get())),
         batch_(llama_batch_init(kStepRowsMax, 0, 1)),
-        kv_(LlamaKv::probe(context_.get(), model_.get(), watch_->kv, facts_.attention)) {
+        kv_(LlamaKv::probe(context_.get(), model_.get(), watch_->kv, facts_.kernels)) {
     // Processors call it for every node of the graph; false means: go on.
     llama_set_abort_callback(
         context_.get(),
@@ -427,6 +431,13 @@ llama_context_params context_params_for(const EngineOptions& options, const llam
   return params;
 }
 
+Result<void> prove_attention(GraphWatch& watch, llama_context* context, const llama_model* model) {
+  if (Result<void> same = prove_same_logits(context, model, [&](bool ours) { watch.attention.use(ours); }); !same) return same;
+  Result<void> complete = watch.attention.complete();
+  if (!complete) watch.attention.use(false);
+  return complete;
+}
+
 }  // namespace
 
 void on_llama_abort(void (*callback)(bool, const char*)) {
@@ -465,17 +476,21 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, 
     return made;
   };
   EngineFacts facts;
-  bool own_attention = attends_itself(model_params, model.get());
+  const bool own_attention = attends_itself(model_params, model.get());
   ContextHandle context = make_context(own_attention);
   if (context && own_attention) {
-    if (const Result<void> proven = watch->attention.prove(context.get(), model.get()); proven) {
-      facts.attention = watch->attention.kernel();
+    if (const Result<void> proven = prove_attention(*watch, context.get(), model.get()); proven) {
+      facts.kernels = fmt::format("attention {}", watch->attention.kernel());
     } else {
       log::warn("attention stays the engine's own, which reads long prompts at about half the speed: {}", proven.error().message);
-      own_attention = false;
       context.reset();
       context = make_context(false);
     }
+  }
+  if (context && model_params.n_gpu_layers == 0) {
+    const Result<void> proven = prove_same_logits(context.get(), model.get(), [&](bool ours) { watch->products.use(ours); });
+    if (!proven) log::warn("products of weights stay the engine's own, which is slower: {}", proven.error().message);
+    else if (watch->products.any()) facts.kernels += fmt::format("{}products {}", facts.kernels.empty() ? "" : ", ", watch->products.kernel());
   }
   if (!context) return load_error(options.model_path);
 

@@ -108,7 +108,7 @@ void LlamaKv::describe(SequenceId sequence, std::int32_t tokens, const Bytes& by
   }
 }
 
-Result<LlamaKv> LlamaKv::probe(llama_context* context, const llama_model* model, KvTensorWatch& watch, std::string_view attention) {
+Result<LlamaKv> LlamaKv::probe(llama_context* context, const llama_model* model, KvTensorWatch& watch, std::string_view kernels) {
   if (llama_model_is_recurrent(model) || llama_model_is_hybrid(model)) return Error{ErrorCode::unavailable, "the model keeps a recurrent state, which cannot be cut in blocks"};
   if (llama_model_n_swa(model) > 0) return Error{ErrorCode::unavailable, "the model's sliding window cannot be cut in blocks"};
   if (llama_model_has_encoder(model)) return Error{ErrorCode::unavailable, "the model has an encoder"};
@@ -131,7 +131,7 @@ Result<LlamaKv> LlamaKv::probe(llama_context* context, const llama_model* model,
   LlamaKv kv;
   kv.context_ = context;
   kv.streams_ = llama_n_seq_max(context);
-  if (!attention.empty()) kv.shape_.layout = fmt::format("attention {};", attention);
+  if (!kernels.empty()) kv.shape_.layout = fmt::format("{};", kernels);
   std::vector<ggml_tensor*> tensors = watch.tensors();
   std::ranges::sort(tensors, [](const ggml_tensor* a, const ggml_tensor* b) {
     return std::pair(!holds_keys(a), layer_of(a)) < std::pair(!holds_keys(b), layer_of(b));

@@ -44,8 +44,8 @@ class KvTensorWatch {
 class LlamaKv {
  public:
   // Runs one step of two tokens in sequence 0, and forgets it again. Says why when
-  // this model's cells cannot be moved. `attention` names the kernels that made them, for the layout.
-  static Result<LlamaKv> probe(llama_context* context, const llama_model* model, KvTensorWatch& watch, std::string_view attention);
+  // this model's cells cannot be moved. `kernels` names what of ours made them, for the layout; empty: nothing.
+  static Result<LlamaKv> probe(llama_context* context, const llama_model* model, KvTensorWatch& watch, std::string_view kernels);
 
   const KvShape& shape() const { return shape_; }
   Result<void> claim(SequenceId sequence, std::int32_t tokens);

@@ -1,0 +1,254 @@
+// Compiled for AVX-512 with VNNI (dot products of bytes); called only where the processor has them.
+//
+// Every format is brought to one shape. A block of 256 weights is four vectors u of 64 unsigned
+// bytes, for each a vector s of small whole scales (a lane for the four weights whose products
+// the dot product leaves in it), small whole offsets m of the 16 parts of the block, and two factors:
+//   weight = scale * s * u - offset * m.
+// With activations a = d * q the block gives, the part in brackets in whole numbers,
+//   d * scale * [sum(s * dot(u, q))] - d * offset * [sum(m * (sum of q over the part))].
+// The bytes of the activations lie in the order in which the format yields its weights, so that
+// unpacking need not bring those in order.
+#include <immintrin.h>
+
+#include "engine/products/products.h"
+
+namespace pensieve {
+namespace {
+
+constexpr std::int64_t kAhead = 1024;  // Bytes that are asked for before they are needed: some seven blocks.
+
+#define INLINED [[gnu::always_inline]] inline  // A block that went through memory would cost half the speed.
+
+struct Block {
+  __m512i u[4];
+  __m512i s[4];  // The upper half of each lane is 0.
+  __m256i m;     // Sixteen 16-bit numbers.
+  float scale;
+  float offset;
+};
+
+struct Activations {
+  const std::int8_t* q;      // [width], in the format's order
+  const float* d;            // [blocks]
+  const std::int16_t* sums;  // [blocks][16], in the order of the numbers
+};
+
+INLINED float half_at(const std::byte* from) {
+  std::uint16_t bits = 0;
+  __builtin_memcpy(&bits, from, sizeof(bits));
+  return _cvtsh_ss(bits);
+}
+
+INLINED std::uint32_t word_at(const std::byte* from) {
+  std::uint32_t word = 0;
+  __builtin_memcpy(&word, from, sizeof(word));
+  return word;
+}
+
+INLINED __m128i load_16(const std::byte* from) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); }
+INLINED __m512i load_64(const std::byte* from) { return _mm512_loadu_si512(from); }
+// 32 bytes from each of two places.
+INLINED __m512i load_32_32(const std::byte* a, const std::byte* b) {
+  const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a));
+  return _mm512_inserti64x4(_mm512_castsi256_si512(low), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b)), 1);
+}
+
+// In lanes 0-7 the one, in lanes 8-15 the other.
+constexpr long long twice(int lane) { return (static_cast<long long>(lane) << 32) | lane; }
+INLINED __m512i halves(__m512i from, int a, int b) {
+  const __m512i lanes = _mm512_set_epi64(twice(b), twice(b), twice(b), twice(b), twice(a), twice(a), twice(a), twice(a));
+  return _mm512_permutexvar_epi32(lanes, from);
+}
+// Four lanes of each.
+INLINED __m512i quarters(__m512i from, int a, int b, int c, int d) {
+  const __m512i lanes = _mm512_set_epi64(twice(d), twice(d), twice(c), twice(c), twice(b), twice(b), twice(a), twice(a));
+  return _mm512_permutexvar_epi32(lanes, from);
+}
+INLINED __m512i bytes_by(char low, char high) {
+  return _mm512_inserti64x4(_mm512_set1_epi8(low), _mm256_set1_epi8(high), 1);
+}
+
+// Q4_K and Q5_K: two factors, then scales and offsets of eight parts of 32, 6 bits each, in twelve bytes.
+INLINED void six_bit_scales(const std::byte* at, Block& block) {
+  const std::uint32_t a = word_at(at + 4), b = word_at(at + 8), c = word_at(at + 12);
+  const std::uint32_t scales_high = (c & 0x0F0F0F0Fu) | (((a >> 6) & 0x03030303u) << 4);
+  const std::uint32_t offsets_high = ((c >> 4) & 0x0F0F0F0Fu) | (((b >> 6) & 0x03030303u) << 4);
+  const __m128i scales = _mm_set_epi32(0, 0, static_cast<int>(scales_high), static_cast<int>(a & 0x3F3F3F3Fu));
+  const __m128i offsets = _mm_set_epi32(0, 0, static_cast<int>(offsets_high), static_cast<int>(b & 0x3F3F3F3Fu));
+  const __m512i eight = _mm512_cvtepu8_epi32(scales);
+  block.s[0] = halves(eight, 0, 2), block.s[1] = halves(eight, 1, 3);
+  block.s[2] = halves(eight, 4, 6), block.s[3] = halves(eight, 5, 7);
+  block.m = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(offsets, offsets));  // A part of 32 is two of 16.
+  block.scale = half_at(at);
+  block.offset = half_at(at + 2);
+}
+
+// Parts of 32 in each 64 bytes: low nibbles the first and the third, high nibbles the second and the fourth.
+constexpr int kOrderOfNibbles[8] = {0, 2, 1, 3, 4, 6, 5, 7};
+
+struct Q4K {
+  static constexpr std::int64_t kBytes = 144;
+  static constexpr const int (&kOrder)[8] = kOrderOfNibbles;
+  INLINED static void unpack(const std::byte* at, Block& block) {
+    six_bit_scales(at, block);
+    const __m512i low = _mm512_set1_epi8(0x0F);
+    for (int i = 0; i < 2; ++i) {
+      const __m512i bytes = load_64(at + 16 + 64 * i);
+      block.u[2 * i] = _mm512_and_si512(bytes, low);
+      block.u[2 * i + 1] = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low);
+    }
+  }
+};
+
+struct Q5K {
+  static constexpr std::int64_t kBytes = 176;
+  static constexpr const int (&kOrder)[8] = kOrderOfNibbles;
+  INLINED static void unpack(const std::byte* at, Block& block) {
+    six_bit_scales(at, block);
+    const __m512i low = _mm512_set1_epi8(0x0F), sixteen = _mm512_set1_epi8(16);
+    const __m512i fifths = load_32_32(at + 16, at + 16);  // Bit i belongs to part i.
+    const __m512i bits[4] = {bytes_by(1, 4), bytes_by(2, 8), bytes_by(16, 64), bytes_by(32, static_cast<char>(128))};
+    for (int i = 0; i < 2; ++i) {
+      const __m512i bytes = load_64(at + 48 + 64 * i);
+      const __m512i first = _mm512_and_si512(bytes, low), second = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low);
+      block.u[2 * i] = _mm512_mask_add_epi8(first, _mm512_test_epi8_mask(fifths, bits[2 * i]), first, sixteen);
+      block.u[2 * i + 1] = _mm512_mask_add_epi8(second, _mm512_test_epi8_mask(fifths, bits[2 * i + 1]), second, sixteen);
+    }
+  }
+};
+
+struct Q6K {
+  static constexpr std::int64_t kBytes = 210;
+  static constexpr int kOrder[8] = {0, 4, 1, 5, 2, 6, 3, 7};
+  INLINED static void unpack(const std::byte* at, Block& block) {
+    const __m512i low = _mm512_set1_epi8(0x0F), high = _mm512_set1_epi8(0x30);
+    const __m512i even = load_32_32(at, at + 64), odd = load_32_32(at + 32, at + 96);  // Low four bits of parts 0 and 2, 1 and 3; 4 and 6, 5 and 7.
+    const __m512i upper = load_64(at + 128);                                           // High two bits of parts 0 to 3; 4 to 7.
+    constexpr int kOrWithMasked = 0xF8;  // a | (b & c)
+    block.u[0] = _mm512_ternarylogic_epi64(_mm512_and_si512(even, low), _mm512_slli_epi16(upper, 4), high, kOrWithMasked);
+    block.u[1] = _mm512_ternarylogic_epi64(_mm512_and_si512(odd, low), _mm512_slli_epi16(upper, 2), high, kOrWithMasked);
+    block.u[2] = _mm512_ternarylogic_epi64(_mm512_and_si512(_mm512_srli_epi16(even, 4), low), upper, high, kOrWithMasked);
+    block.u[3] = _mm512_ternarylogic_epi64(_mm512_and_si512(_mm512_srli_epi16(odd, 4), low), _mm512_srli_epi16(upper, 2), high, kOrWithMasked);
+    const __m128i scales = load_16(at + 192);  // Signed, of parts of 16.
+    const __m512i sixteen = _mm512_and_si512(_mm512_cvtepi8_epi32(scales), _mm512_set1_epi32(0xFFFF));
+    block.s[0] = quarters(sixteen, 0, 1, 8, 9), block.s[1] = quarters(sixteen, 2, 3, 10, 11);
+    block.s[2] = quarters(sixteen, 4, 5, 12, 13), block.s[3] = quarters(sixteen, 6, 7, 14, 15);
+    block.m = _mm256_cvtepi8_epi16(scales);
+    block.scale = half_at(at + 208);
+    block.offset = 32 * block.scale;
+  }
+};
+
+// `Rows` products of each of `Outputs` neighbouring rows of weights. The steps of one result are the same
+// whatever Rows and Outputs are; several at once keep the processor busy while each waits for its own sums.
+// A dot product of four stays below 63 * 127 * 4 = 32,004: it fits the lower half of its lane, and what the
+// sign puts into the upper one meets the zero there.
+template <typename Format, int Rows, int Outputs>
+INLINED void multiply(const std::byte* weights, std::size_t weights_row, const Activations* rows, std::int64_t blocks, float (&out)[Outputs][Rows]) {
+  __m512 sums[Outputs][Rows];
+  __m256 offsets[Outputs][Rows];
+  for (int n = 0; n < Outputs; ++n)
+    for (int r = 0; r < Rows; ++r) sums[n][r] = _mm512_setzero_ps(), offsets[n][r] = _mm256_setzero_ps();
+  for (std::int64_t b = 0; b < blocks; ++b) {
+    for (int n = 0; n < Outputs; ++n) {
+      const std::byte* at = weights + static_cast<std::size_t>(n) * weights_row + b * Format::kBytes;
+      _mm_prefetch(reinterpret_cast<const char*>(at + kAhead), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(at + kAhead + 64), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(at + kAhead + 128), _MM_HINT_T0);
+      Block block;
+      Format::unpack(at, block);
+      for (int r = 0; r < Rows; ++r) {
+        const std::int8_t* q = rows[r].q + b * kProductBlock;
+        __m512i whole = _mm512_setzero_si512();
+        for (int i = 0; i < 4; ++i) {
+          const __m512i dot = _mm512_dpbusd_epi32(_mm512_setzero_si512(), block.u[i], _mm512_load_si512(q + 64 * i));
+          whole = _mm512_dpwssd_epi32(whole, dot, block.s[i]);
+        }
+        const __m256i parts = _mm256_madd_epi16(block.m, _mm256_load_si256(reinterpret_cast<const __m256i*>(rows[r].sums + 16 * b)));
+        const float d = rows[r].d[b];
+        sums[n][r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), _mm512_set1_ps(d * block.scale), sums[n][r]);
+        offsets[n][r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(parts), _mm256_set1_ps(d * block.offset), offsets[n][r]);
+      }
+    }
+  }
+  for (int n = 0; n < Outputs; ++n)
+    for (int r = 0; r < Rows; ++r)
+      out[n][r] = _mm512_reduce_add_ps(_mm512_sub_ps(sums[n][r], _mm512_zextps256_ps512(offsets[n][r])));
+}
+
+// 256 numbers as bytes in the given order of parts of 32, their scale, and the sums of each sixteen.
+void quantise_block(const float* from, const int (&order)[8], std::int8_t* q, float& d, std::int16_t* sums) {
+  __m512 largest = _mm512_setzero_ps();
+  for (int i = 0; i < 16; ++i) largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(from + 16 * i)));
+  const float most = _mm512_reduce_max_ps(largest);
+  d = most / 127;
+  const __m512 inverse = _mm512_set1_ps(most > 0 ? 127 / most : 0);
+  for (int place = 0; place < 8; ++place) {
+    for (int i = 0; i < 2; ++i) {
+      const int sixteen = 2 * order[place] + i;
+      const __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(from + 16 * sixteen), inverse));
+      _mm_store_si128(reinterpret_cast<__m128i*>(q + 32 * place + 16 * i), _mm512_cvtsepi32_epi8(whole));
+      sums[sixteen] = static_cast<std::int16_t>(_mm512_reduce_add_epi32(whole));
+    }
+  }
+}
+
+template <typename Format, int Rows, int Outputs>
+INLINED void some_outputs(const ProductInput& in, const Activations* rows, std::int64_t at) {
+  float results[Outputs][Rows];
+  multiply<Format, Rows, Outputs>(in.weights + static_cast<std::size_t>(at) * in.weights_row, in.weights_row, rows, in.width / kProductBlock, results);
+  for (int n = 0; n < Outputs; ++n)
+    for (int r = 0; r < Rows; ++r)
+      __builtin_memcpy(in.out + static_cast<std::size_t>(r) * in.out_row + static_cast<std::size_t>(at + n) * sizeof(float), &results[n][r], sizeof(float));
+}
+
+template <typename Format, int Rows>
+void all_outputs(const ProductInput& in, const Activations* rows, std::int64_t begin, std::int64_t end) {
+  constexpr int kAtOnce = Rows == 1 ? 2 : 1;
+  std::int64_t n = begin;
+  for (; n + kAtOnce <= end; n += kAtOnce) some_outputs<Format, Rows, kAtOnce>(in, rows, n);
+  for (; n < end; ++n) some_outputs<Format, Rows, 1>(in, rows, n);
+}
+
+// Each thread makes the bytes of all activations for itself: that is less work than one row of weights, and needs no barrier.
+template <typename Format>
+void run_format(const ProductInput& in, int part, int parts, std::byte* scratch) {
+  const std::int64_t blocks = in.width / kProductBlock;
+  Activations rows[kProductRowsMax];
+  for (std::int64_t r = 0; r < in.rows; ++r) {
+    const auto* from = reinterpret_cast<const float*>(in.activations + static_cast<std::size_t>(r) * in.activations_row);
+    auto* q = reinterpret_cast<std::int8_t*>(scratch);
+    auto* sums = reinterpret_cast<std::int16_t*>(q + in.width);
+    auto* scales = reinterpret_cast<float*>(sums + blocks * 16);
+    for (std::int64_t b = 0; b < blocks; ++b)
+      quantise_block(from + b * kProductBlock, Format::kOrder, q + b * kProductBlock, scales[b], sums + b * 16);
+    rows[r] = {q, scales, sums};
+    scratch += product_scratch_bytes(in.width, 1);
+  }
+  const std::int64_t begin = in.outputs * part / parts, end = in.outputs * (part + 1) / parts;
+  switch (in.rows) {
+    case 1: return all_outputs<Format, 1>(in, rows, begin, end);
+    case 2: return all_outputs<Format, 2>(in, rows, begin, end);
+    case 3: return all_outputs<Format, 3>(in, rows, begin, end);
+    case 4: return all_outputs<Format, 4>(in, rows, begin, end);
+    case 5: return all_outputs<Format, 5>(in, rows, begin, end);
+    case 6: return all_outputs<Format, 6>(in, rows, begin, end);
+    case 7: return all_outputs<Format, 7>(in, rows, begin, end);
+    default: __builtin_trap();  // product_takes() was asked.
+  }
+}
+
+void run(const ProductInput& in, int part, int parts, std::byte* scratch) {
+  switch (in.format) {
+    case WeightFormat::q4_k: return run_format<Q4K>(in, part, parts, scratch);
+    case WeightFormat::q5_k: return run_format<Q5K>(in, part, parts, scratch);
+    case WeightFormat::q6_k: return run_format<Q6K>(in, part, parts, scratch);
+  }
+}
+
+}  // namespace
+
+extern const ProductKernel kProductsAvx512;
+const ProductKernel kProductsAvx512{"avx512-vnni", &run};
+
+}  // namespace pensieve

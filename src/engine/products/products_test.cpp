@@ -1,0 +1,136 @@
+// The kernel beside the engine's own unpacking of each format, and the promise of
+// products.h bit for bit: a row's result depends on nothing but itself.
+#include "engine/products/products.h"
+
+#include <ggml.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace pensieve {
+namespace {
+
+struct Format {
+  const char* name;
+  WeightFormat format;
+  ggml_type type;
+};
+constexpr Format kFormats[] = {
+    {"q4_k", WeightFormat::q4_k, GGML_TYPE_Q4_K},
+    {"q5_k", WeightFormat::q5_k, GGML_TYPE_Q5_K},
+    {"q6_k", WeightFormat::q6_k, GGML_TYPE_Q6_K},
+};
+
+struct Free {
+  void operator()(std::byte* memory) const { std::free(memory); }
+};
+
+struct Case {
+  Case(const Format& with, std::int64_t width_, std::int64_t outputs_, std::int64_t rows_) : type(with.type), width(width_), outputs(outputs_), rows(rows_) {
+    std::mt19937 random(static_cast<unsigned>(width + 31 * outputs));
+    std::normal_distribution<float> number(0.02f, 1);  // Not centred: offsets must count.
+    std::vector<float> plain(static_cast<std::size_t>(width * outputs));
+    for (float& x : plain) x = number(random);
+    weights.resize(ggml_row_size(type, width) * static_cast<std::size_t>(outputs));
+    ggml_quantize_chunk(type, plain.data(), weights.data(), 0, outputs, width, nullptr);
+    activations.resize(static_cast<std::size_t>(width * rows));
+    for (float& x : activations) x = 3 * number(random);
+    input.weights = weights.data();
+    input.weights_row = ggml_row_size(type, width);
+    input.format = with.format;
+    input.activations = reinterpret_cast<const std::byte*>(activations.data());
+    input.activations_row = static_cast<std::size_t>(width) * sizeof(float);
+    input.width = width, input.outputs = outputs, input.rows = rows;
+  }
+
+  // Rows [begin, begin + count) together, on `threads`.
+  std::vector<float> run(std::int64_t begin, std::int64_t count, int threads) const {
+    std::vector<float> out(static_cast<std::size_t>(count * outputs), NAN);
+    ProductInput some = input;
+    some.activations += static_cast<std::size_t>(begin) * some.activations_row;
+    some.rows = count;
+    some.out = reinterpret_cast<std::byte*>(out.data());
+    some.out_row = static_cast<std::size_t>(outputs) * sizeof(float);
+    EXPECT_TRUE(product_takes(some));
+    const std::size_t bytes = (product_scratch_bytes(width, count) + 63) / 64 * 64;
+    const std::unique_ptr<std::byte, Free> scratch(static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
+    for (int part = 0; part < threads; ++part) product_kernel()->run(some, part, threads, scratch.get());
+    return out;
+  }
+
+  ggml_type type;
+  std::int64_t width, outputs, rows;
+  std::vector<std::byte> weights;
+  std::vector<float> activations;
+  ProductInput input;
+};
+
+class Products : public testing::TestWithParam<Format> {
+  void SetUp() override {
+    if (product_kernel() == nullptr) GTEST_SKIP() << "this processor has no kernel";
+  }
+};
+
+TEST_P(Products, AreTheSumsOfTheUnpackedWeights) {
+  for (const std::int64_t width : {256, 1024, 2816}) {
+    const Case all(GetParam(), width, 37, 7);
+    const std::vector<float> out = all.run(0, 7, 2);
+    std::vector<float> row(static_cast<std::size_t>(width));
+    for (std::int64_t n = 0; n < all.outputs; ++n) {
+      ggml_get_type_traits(all.type)->to_float(all.weights.data() + static_cast<std::size_t>(n) * all.input.weights_row, row.data(), width);
+      for (std::int64_t r = 0; r < all.rows; ++r) {
+        double sum = 0, weight_squares = 0, activation_squares = 0;
+        for (std::size_t k = 0; k < row.size(); ++k) {
+          const double a = static_cast<double>(all.activations[static_cast<std::size_t>(r * width) + k]);
+          sum += static_cast<double>(row[k]) * a;
+          weight_squares += static_cast<double>(row[k]) * static_cast<double>(row[k]);
+          activation_squares += a * a;
+        }
+        // Rounding to 8 bits moves each activation by 1/254 of the largest of its 256 at most, some 3 to 4 times their mean:
+        // as noise that is 0.008 / sqrt(width) of the product of lengths. Five times that; a wrong bit, scale or offset gives far more.
+        const double allowed = 5 * 0.008 / std::sqrt(static_cast<double>(width)) * std::sqrt(weight_squares * activation_squares);
+        EXPECT_NEAR(static_cast<double>(out[static_cast<std::size_t>(r * all.outputs + n)]), sum, allowed) << "width " << width << ", output " << n << ", row " << r;
+      }
+    }
+  }
+}
+
+TEST_P(Products, OfARowAreTheSameAloneInCompanyAndOnAnyNumberOfThreads) {
+  const Case all(GetParam(), 1024, 41, 7);
+  const std::vector<float> together = all.run(0, 7, 1);
+  for (int threads = 2; threads <= 5; ++threads) EXPECT_EQ(all.run(0, 7, threads), together);
+  for (std::int64_t count = 1; count < 7; ++count) {
+    for (std::int64_t begin = 0; begin + count <= 7; ++begin) {
+      const std::vector<float> some = all.run(begin, count, 2);
+      const std::vector<float> same(together.begin() + begin * all.outputs, together.begin() + (begin + count) * all.outputs);
+      EXPECT_EQ(some, same) << count << " rows from " << begin;
+    }
+  }
+}
+
+TEST_P(Products, OfZerosAreZeros) {
+  Case all(GetParam(), 512, 9, 2);
+  std::ranges::fill(all.activations, 0.0f);
+  for (const float x : all.run(0, 2, 1)) EXPECT_EQ(x, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, Products, testing::ValuesIn(kFormats), [](const auto& chosen) { return std::string(chosen.param.name); });
+
+TEST(ProductTakes, NeitherOddWidthsNorManyRows) {
+  ProductInput input;
+  input.width = 512, input.outputs = 1, input.rows = 1, input.weights_row = 2 * 144;
+  EXPECT_TRUE(product_takes(input));
+  input.rows = 8;
+  EXPECT_FALSE(product_takes(input));
+  input.rows = 1, input.width = 512 + 32;
+  EXPECT_FALSE(product_takes(input));
+}
+
+}  // namespace
+}  // namespace pensieve
