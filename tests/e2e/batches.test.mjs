@@ -81,9 +81,11 @@ describe("batches", () => {
     while ((await running.next()).value.event !== "content_block_delta");
     const made = await client.messages.batches.create({ requests: requests(["!repeat 500 y", "b", "c"]) });
     for await (const event of running) {
-      if (event.event === "content_block_delta") assert.equal((await server.health()).slots.running, 1);
+      // On a busy machine deltas are read late: the stream may have ended, and the batch not begun.
+      if (event.event === "content_block_delta") assert.ok((await server.health()).slots.running <= 1);
       if (event.event === "message_stop") break;
     }
+    assert.equal((await client.messages.batches.retrieve(made.id)).request_counts.processing, 3, "nothing of the batch is done before the person's answer");
     await server.until((health) => health.slots.running === 1);
     await assert.rejects(client.messages.batches.delete(made.id), Anthropic.BadRequestError);
     const cancelled = await client.messages.batches.cancel(made.id);
