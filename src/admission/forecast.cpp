@@ -8,22 +8,11 @@ namespace {
 
 constexpr double kNewest = 0.1;  // Weight of the newest in moving averages.
 
-// Names of a prompt's whole blocks, each standing for all before it, too.
-std::vector<std::uint64_t> blocks_of(std::span<const TokenId> prompt) {
-  std::vector<std::uint64_t> names;
-  std::uint64_t hash = 0xcbf29ce484222325u;
-  for (std::size_t i = 0; i < prompt.size(); ++i) {
-    hash = (hash ^ static_cast<std::uint32_t>(prompt[i])) * 0x100000001b3u;
-    if ((i + 1) % static_cast<std::size_t>(Forecast::kBlockTokens) == 0) names.push_back(hash);
-  }
-  return names;
-}
-
 }  // namespace
 
 Forecast::Entry Forecast::enter(std::span<const TokenId> prompt, std::int64_t max_tokens) {
-  std::vector<std::uint64_t> blocks = blocks_of(prompt);
-  const auto known = std::ranges::find_if(blocks, [this](std::uint64_t name) { return !seen_.contains(name); }) - blocks.begin();
+  std::vector<BlockKey> blocks = chain_of(BlockKey{}, prompt);
+  const auto known = std::ranges::find_if(blocks, [this](const BlockKey& name) { return !seen_.contains(name); }) - blocks.begin();
   jobs_.push_back({std::ssize(prompt) - known * kBlockTokens, 0, max_tokens});
   jobs_.back().prompt_left = std::max<std::int64_t>(1, jobs_.back().prompt_left);
   return {this, std::prev(jobs_.end()), std::move(blocks)};
@@ -36,7 +25,7 @@ void Forecast::Entry::ended(bool at_max_tokens) {
     const auto said = static_cast<double>(job_->said);
     forecast.answer_tokens_ = forecast.answer_tokens_ == 0 ? said : forecast.answer_tokens_ + kNewest * (said - forecast.answer_tokens_);
   }
-  for (const std::uint64_t name : tokens_) {
+  for (const BlockKey& name : blocks_) {
     if (!forecast.seen_.insert(name).second) continue;
     forecast.seen_order_.push_back(name);
     if (forecast.seen_order_.size() <= kBlocksMax) continue;
@@ -97,6 +86,7 @@ Forecast::Times Forecast::run(std::vector<Job> jobs) const {
     }
     const double step = step_seconds(decoding);
     std::int64_t steps = least;
+    std::optional<std::size_t> read_now;
     if (reading != active.end()) {
       Job& job = jobs[*reading];
       const auto chunks = static_cast<std::int64_t>(std::ceil(static_cast<double>(job.prompt_left) / chunk));
@@ -106,6 +96,7 @@ Forecast::Times Forecast::run(std::vector<Job> jobs) const {
       now += tokens * (decoding == 0 ? alone : beside) + static_cast<double>(steps) * step;
       job.prompt_left -= static_cast<std::int64_t>(tokens);
       if (to_its_end) {
+        read_now = *reading;
         times.first_in[*reading] = now;  // The prompt's last step samples it.
         job.prompt_left = 0;
         --job.max_tokens;
@@ -116,8 +107,7 @@ Forecast::Times Forecast::run(std::vector<Job> jobs) const {
     std::erase_if(active, [&](std::size_t i) {
       Job& job = jobs[i];
       if (job.prompt_left > 0) return false;
-      const bool read_just_now = times.first_in[i] == now && reading != active.end();
-      if (!read_just_now) job.max_tokens -= steps;
+      if (i != read_now) job.max_tokens -= steps;
       return job.max_tokens <= 0;
     });
   }

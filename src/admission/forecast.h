@@ -18,11 +18,12 @@
 #include <deque>
 #include <list>
 #include <optional>
+#include <set>
 #include <span>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
+#include "cache/block_key.h"
 #include "core/pace.h"
 #include "core/request.h"
 
@@ -39,7 +40,7 @@ class Forecast {
   // A request's entry, in order of arrival; leaves when destroyed.
   class Entry {
    public:
-    Entry(Entry&& other) noexcept : forecast_(std::exchange(other.forecast_, nullptr)), job_(other.job_), tokens_(std::move(other.tokens_)) {}
+    Entry(Entry&& other) noexcept : forecast_(std::exchange(other.forecast_, nullptr)), job_(other.job_), blocks_(std::move(other.blocks_)) {}
     Entry& operator=(Entry&&) = delete;
     ~Entry() {
       if (forecast_ != nullptr) forecast_->jobs_.erase(job_);
@@ -50,10 +51,10 @@ class Forecast {
 
    private:
     friend class Forecast;
-    Entry(Forecast* forecast, std::list<Job>::iterator job, std::vector<std::uint64_t> tokens) : forecast_(forecast), job_(job), tokens_(std::move(tokens)) {}
+    Entry(Forecast* forecast, std::list<Job>::iterator job, std::vector<BlockKey> blocks) : forecast_(forecast), job_(job), blocks_(std::move(blocks)) {}
     Forecast* forecast_;
     std::list<Job>::iterator job_;
-    std::vector<std::uint64_t> tokens_;  // Its blocks, for seen_.
+    std::vector<BlockKey> blocks_;  // The whole ones of its prompt, for seen_.
   };
 
   explicit Forecast(std::size_t slots) : slots_(slots) {}
@@ -67,7 +68,6 @@ class Forecast {
   // When the n-th (from 1) of those that wait now, or will wait, has left the line for a slot.
   std::optional<double> place_in(std::size_t n) const;
 
-  static constexpr std::int64_t kBlockTokens = 256;  // Of the KV store.
   static constexpr std::size_t kBlocksMax = 4096;
 
  private:
@@ -87,8 +87,8 @@ class Forecast {
   std::list<Job> jobs_;
   double full_share_ = 1;     // Of answers, that went on to max_tokens. Moving averages, both.
   double answer_tokens_ = 0;  // Of the others.
-  std::unordered_set<std::uint64_t> seen_;
-  std::deque<std::uint64_t> seen_order_;
+  std::set<BlockKey> seen_;
+  std::deque<BlockKey> seen_order_;
 };
 
 }  // namespace pensieve

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
+
+#include "cache/checksum.h"
 
 namespace pensieve {
 namespace {
@@ -10,16 +13,7 @@ constexpr double kNewest = 0.05;  // Weight of the newest in the moving average.
 
 }  // namespace
 
-BodyKey key_of_body(std::string_view body) {
-  constexpr std::size_t kEndBytes = 32 << 10;
-  std::uint64_t hash = 0xcbf29ce484222325u ^ body.size();
-  const auto mix = [&hash](std::string_view bytes) {
-    for (const char c : bytes) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  };
-  mix(body.substr(0, kEndBytes));
-  if (body.size() > kEndBytes) mix(body.substr(std::max(kEndBytes, body.size() - kEndBytes)));
-  return BodyKey{hash};
-}
+BodyKey key_of_body(std::string_view body) { return BodyKey{checksum_64(std::as_bytes(std::span(body)))}; }
 
 void Promises::forget_old(TimePoint now) {
   const std::size_t old = std::erase_if(promises_, [now](const Promise& promise) { return promise.due + kGrace < now; });

@@ -5,7 +5,8 @@
 //   Owns     the promises: at most kPromisesMax, each until kGrace after it was due.
 //   Threads  one. Pure: time comes in as an argument.
 //
-// Not everybody comes. How many do is counted, and so many places are kept. A request is known by its content: clients send the same bytes again.
+// Not everybody comes. How many do is counted, and so many places are kept. A request is
+// known by its content: clients send the same bytes again.
 #pragma once
 
 #include <chrono>
@@ -18,7 +19,7 @@
 namespace pensieve {
 
 enum class BodyKey : std::uint64_t {};
-BodyKey key_of_body(std::string_view body);  // Of large ones the ends and the length.
+BodyKey key_of_body(std::string_view body);
 
 class Promises {
  public:

@@ -65,12 +65,15 @@ TEST(Promises, AreBounded) {
   EXPECT_EQ(promises.open(kStart), Promises::kPromisesMax);
 }
 
-TEST(Promises, LargeBodiesAreKnownByTheirEndsAndLength) {
+TEST(Promises, ABodyIsKnownByAllOfItsBytes) {
   const std::string body(1 << 20, 'x');
   std::string other_end = body, longer = body + "x";
   other_end.back() = 'y';
+  std::string other_middle = body;
+  other_middle[body.size() / 2] = 'y';
   EXPECT_EQ(key_of_body(body), key_of_body(std::string(1 << 20, 'x')));
   EXPECT_NE(key_of_body(body), key_of_body(other_end));
+  EXPECT_NE(key_of_body(body), key_of_body(other_middle));
   EXPECT_NE(key_of_body(body), key_of_body(longer));
 }
 
