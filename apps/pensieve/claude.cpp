@@ -25,6 +25,7 @@
 
 #include "client.h"
 #include "commands.h"
+#include "platform/child_process.h"
 
 extern char** environ;
 
@@ -63,13 +64,7 @@ std::string shell_quoted(const std::string& text) {
 // Empty: it is nowhere.
 std::string find_program(const std::string& name) {
   if (name.find('/') != std::string::npos) return ::access(name.c_str(), X_OK) == 0 ? name : std::string();
-  const char* path = std::getenv("PATH");
-  std::istringstream folders(path == nullptr ? "" : path);
-  for (std::string folder; std::getline(folders, folder, ':');) {
-    const std::string candidate = (folder.empty() ? "." : folder) + "/" + name;
-    if (::access(candidate.c_str(), X_OK) == 0 && !std::filesystem::is_directory(candidate)) return candidate;
-  }
-  return {};
+  return find_on_path(name, true);
 }
 
 std::string text_of(const std::string& path) {

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdlib>
 #include <thread>
 
 #include "base/clock.h"
@@ -84,20 +83,6 @@ Result<RunOutcome> run_bounded(const BoundedRun& run, std::string_view input) {
   }
   outcome.out_of_time = true;
   return outcome;
-}
-
-std::string find_on_path(std::string_view program) {
-  const char* path = std::getenv("PATH");
-  std::string_view rest = path == nullptr ? std::string_view() : path;
-  while (!rest.empty()) {
-    const std::size_t end = std::min(rest.find(':'), rest.size());
-    if (const std::string_view folder = rest.substr(0, end); folder.starts_with('/')) {
-      const std::string candidate = std::string(folder) + "/" + std::string(program);
-      if (::access(candidate.c_str(), X_OK) == 0) return candidate;
-    }
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
-  return {};
 }
 
 }  // namespace pensieve

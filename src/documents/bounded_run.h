@@ -33,7 +33,4 @@ struct RunOutcome {
 
 Result<RunOutcome> run_bounded(const BoundedRun& run, std::string_view input);
 
-// Where `program` lies on PATH; empty: nowhere.
-std::string find_on_path(std::string_view program);
-
 }  // namespace pensieve

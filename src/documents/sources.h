@@ -4,7 +4,7 @@
 // same document again with every turn.
 //
 //   Owns     its thread, the texts it remembers (4 MiB at most).
-//   Threads  text_of() is called on the I/O thread.
+//   Threads  the I/O thread.
 //   Memory   what reading one takes (PdfOptions::data_bytes_max) is reserved from the ledger while
 //            any waits; the bytes given to it are the caller's to account for.
 //   Errors   invalid_argument: a half sentence about the document; overloaded: too many

@@ -3,12 +3,14 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #ifdef __linux__
 #include <sys/prctl.h>
@@ -125,6 +127,21 @@ std::optional<std::string> ChildProcess::reap() {
   pid_ = -1;
   if (WIFSIGNALED(status)) return fmt::format("signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
   return fmt::format("exit code {}", WEXITSTATUS(status));
+}
+
+std::string find_on_path(std::string_view program, bool relative_too) {
+  const char* path = std::getenv("PATH");
+  std::string_view rest = path == nullptr ? std::string_view() : path;
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find(':'), rest.size());
+    const std::string folder(end == 0 ? "." : rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (!folder.starts_with('/') && !relative_too) continue;
+    const std::string candidate = fmt::format("{}/{}", folder, program);
+    struct stat status {};
+    if (::access(candidate.c_str(), X_OK) == 0 && ::stat(candidate.c_str(), &status) == 0 && !S_ISDIR(status.st_mode)) return candidate;
+  }
+  return {};
 }
 
 }  // namespace pensieve

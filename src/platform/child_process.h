@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -58,5 +59,9 @@ class ChildProcess {
   int out_ = -1;
   int err_ = -1;
 };
+
+// Where `program` lies on PATH; empty: nowhere. Folders of PATH that are relative to the current one count for
+// `relative_too` alone: for programs that the user names, not for those that we look for.
+std::string find_on_path(std::string_view program, bool relative_too = false);
 
 }  // namespace pensieve
