@@ -294,35 +294,25 @@ TEST(BlockStore, AnyFlippedBitIsSeen) {
 // but blocks, and no block is ever read wrongly.
 TEST(BlockStore, SurvivesAFailureOfAnyCall) {
   const auto tokens = conversation(1, 4);
-  for (const bool once : {true, false}) {
-    for (const ErrorCode how : {ErrorCode::overloaded, ErrorCode::internal, ErrorCode::corrupt}) {
-      bool got_through = false;
-      for (int nth = 1; !got_through; ++nth) {
-        ASSERT_LT(nth, 500);
-        const Folder folder;
-        FailingFiles files;
-        files.fail_from = nth;
-        files.fail_to = once ? nth + 1 : 1 << 30;
-        files.how = how;
-        auto store = opened(files, {folder.path()});
-        if (store) {
-          put_all(*store, tokens);
-          readable(*store, tokens);
-          put_all(*store, conversation(2, 2));
-          readable(*store, tokens);
-        }
-        got_through = files.calls < nth;
-        store.reset();
-        FailingFiles well;
-        auto after = opened(well, {folder.path()});
-        ASSERT_TRUE(after);
-        const int kept = readable(*after, tokens);
-        EXPECT_TRUE(!got_through || kept == 4);
-        put_all(*after, tokens);
-        EXPECT_EQ(readable(*after, tokens), 4) << "call " << nth;
-      }
+  with_every_call_failing({ErrorCode::overloaded, ErrorCode::internal, ErrorCode::corrupt}, 500, [&](FailingFiles& files, int nth) {
+    const Folder folder;
+    auto store = opened(files, {folder.path()});
+    if (store) {
+      put_all(*store, tokens);
+      readable(*store, tokens);
+      put_all(*store, conversation(2, 2));
+      readable(*store, tokens);
     }
-  }
+    const bool got_through = !files.met();
+    store.reset();
+    FailingFiles well;
+    auto after = opened(well, {folder.path()});
+    ASSERT_TRUE(after);
+    const int kept = readable(*after, tokens);
+    EXPECT_TRUE(!got_through || kept == 4);
+    put_all(*after, tokens);
+    EXPECT_EQ(readable(*after, tokens), 4) << "call " << nth;
+  });
 }
 
 // A disk that loses what was not synced: the file has its name and its length, not its content.

@@ -5,7 +5,9 @@
 #pragma once
 
 #include <atomic>
+#include <initializer_list>
 
+#include "base/check.h"
 #include "platform/files.h"
 
 namespace pensieve {
@@ -17,6 +19,8 @@ class FailingFiles final : public Files {
   std::atomic<int> fail_from = 1 << 30;
   std::atomic<int> fail_to = 1 << 30;
   std::atomic<ErrorCode> how = ErrorCode::overloaded;
+
+  bool met() const { return calls >= fail_from; }  // A call has failed.
 
   Result<void> may() {
     ++calls;
@@ -82,5 +86,25 @@ class FailingFiles final : public Files {
     return through([&] { return real_files().free_bytes(path); });
   }
 };
+
+// Calls run(files, nth) for n = 1, 2, ... until none of its calls is the one that fails: with that call alone
+// failing and with all from it on, in each of the `ways`. A run makes fewer than `calls_max`.
+template <typename Run>
+void with_every_call_failing(std::initializer_list<ErrorCode> ways, int calls_max, const Run& run) {
+  for (const bool once : {true, false}) {
+    for (const ErrorCode how : ways) {
+      bool met = true;
+      for (int nth = 1; met; ++nth) {
+        CHECK(nth < calls_max, "a run gets through in the end");
+        FailingFiles files;
+        files.fail_from = nth;
+        files.fail_to = once ? nth + 1 : 1 << 30;
+        files.how = how;
+        run(files, nth);
+        met = files.met();
+      }
+    }
+  }
+}
 
 }  // namespace pensieve

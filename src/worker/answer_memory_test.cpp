@@ -62,36 +62,25 @@ TEST_F(AnswerMemoryTest, WhatIsNoOriginIsIgnored) {
 TEST_F(AnswerMemoryTest, NothingWrongIsKnownWhicheverCallToTheDiskFails) {
   const auto text_of = [](int i) { return "prompt " + std::to_string(i) + std::string(static_cast<std::size_t>(i), '.'); };
   std::size_t outlived = 0;
-  for (const bool once : {true, false}) {
-    for (const ErrorCode how : {ErrorCode::overloaded, ErrorCode::corrupt}) {
-      bool got_through = false;
-      for (int nth = 1; !got_through; ++nth) {
-        ASSERT_LT(nth, 100);
-        fs::remove(path_);
-        FailingFiles files;
-        files.fail_from = nth;
-        files.fail_to = once ? nth + 1 : 1 << 30;
-        files.how = how;
-        for (int process = 0; process < 2; ++process) {
-          AnswerMemory memory(files, path_);
-          const std::size_t before = memory.size();
-          EXPECT_LE(before, 4u);
-          for (int i = 0; i < 4; ++i) memory.keep(origin_of(text_of(i)), "", {i, 77, 10 * process});
-          EXPECT_EQ(memory.size(), before + 4) << "call " << nth;
-        }
-        got_through = files.calls < nth;
-        const AnswerMemory after(real_files(), path_);
-        outlived += after.size();
-        for (int i = 0; i < 4; ++i) {
-          for (const KnownAnswer& answer : after.inside(text_of(i) + "!")) {
-            if (answer.prompt_bytes != text_of(i).size()) continue;
-            ASSERT_EQ(answer.tokens.size(), 3u);
-            EXPECT_EQ(answer.tokens[0], i) << "call " << nth;
-          }
-        }
+  with_every_call_failing({ErrorCode::overloaded, ErrorCode::corrupt}, 100, [&](FailingFiles& files, int nth) {
+    fs::remove(path_);
+    for (int process = 0; process < 2; ++process) {
+      AnswerMemory memory(files, path_);
+      const std::size_t before = memory.size();
+      EXPECT_LE(before, 4u);
+      for (int i = 0; i < 4; ++i) memory.keep(origin_of(text_of(i)), "", {i, 77, 10 * process});
+      EXPECT_EQ(memory.size(), before + 4) << "call " << nth;
+    }
+    const AnswerMemory after(real_files(), path_);
+    outlived += after.size();
+    for (int i = 0; i < 4; ++i) {
+      for (const KnownAnswer& answer : after.inside(text_of(i) + "!")) {
+        if (answer.prompt_bytes != text_of(i).size()) continue;
+        ASSERT_EQ(answer.tokens.size(), 3u);
+        EXPECT_EQ(answer.tokens[0], i) << "call " << nth;
       }
     }
-  }
+  });
   EXPECT_GT(outlived, 20u) << "most failures cost little";
 }
 

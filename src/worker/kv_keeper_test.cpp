@@ -248,48 +248,37 @@ TEST_F(KvKeeperTest, AnswersAreRightWhicheverCallToTheDiskFails) {
   for (const char c : said) question.push_back(c);
   question.insert(question.end(), {259, 258});
   int found = 0;
-  for (const bool once : {true, false}) {
-    for (const ErrorCode how : {ErrorCode::overloaded, ErrorCode::corrupt}) {
-      bool got_through = false;
-      for (int nth = 1; !got_through; ++nth) {
-        ASSERT_LT(nth, 300);
-        fs::remove_all(folder_);
-        FailingFiles files;
-        files.fail_from = nth;
-        files.fail_to = once ? nth + 1 : 1 << 30;
-        files.how = how;
-        for (int process = 0; process < 2; ++process) {
-          keeper_.reset();
-          engine_ = std::make_unique<FakeEngine>(FakeEngineOptions{2, 4096, 0us});
-          StoreOptions options{folder_};
-          options.free_min = 0;
-          auto store = BlockStore::open(files, options, fingerprint_of("fake"), "{}");
-          keeper_ = std::make_unique<KvKeeper>(*engine_, store ? *std::move(store) : nullptr, true);
-          const SequenceId slot = *keeper_->take_slot(question);
-          while (keeper_->restoring(slot)) keeper_->restore_some(slot);
-          const int cached = keeper_->held(slot);
-          found += cached;
-          std::vector<TokenId> there(static_cast<std::size_t>(cached));
-          if (cached > 0) engine_->read_kv(slot, 0, 0, cached, std::as_writable_bytes(std::span(there)));
-          ASSERT_TRUE(std::ranges::equal(there, std::span(question).first(there.size()))) << "call " << nth;
-          step(slot, std::span(question).subspan(there.size()), true);
-          keeper_->prompt_read(slot, 300s);
-          std::size_t row = question.size() - there.size() - 1;
-          for (int i = 0; i < 20; ++i) {
-            const auto logits = engine_->logits(row);
-            const auto next = static_cast<TokenId>(std::ranges::max_element(logits) - logits.begin());
-            ASSERT_EQ(next, said[static_cast<std::size_t>(i)]) << "call " << nth;
-            step(slot, std::array{next}, false);
-            row = 0;
-          }
-          keeper_->release(slot);
-          store_all();
-        }
-        got_through = files.calls < nth;
-        keeper_.reset();
+  with_every_call_failing({ErrorCode::overloaded, ErrorCode::corrupt}, 300, [&](FailingFiles& files, int nth) {
+    fs::remove_all(folder_);
+    for (int process = 0; process < 2; ++process) {
+      keeper_.reset();
+      engine_ = std::make_unique<FakeEngine>(FakeEngineOptions{2, 4096, 0us});
+      StoreOptions options{folder_};
+      options.free_min = 0;
+      auto store = BlockStore::open(files, options, fingerprint_of("fake"), "{}");
+      keeper_ = std::make_unique<KvKeeper>(*engine_, store ? *std::move(store) : nullptr, true);
+      const SequenceId slot = *keeper_->take_slot(question);
+      while (keeper_->restoring(slot)) keeper_->restore_some(slot);
+      const int cached = keeper_->held(slot);
+      found += cached;
+      std::vector<TokenId> there(static_cast<std::size_t>(cached));
+      if (cached > 0) engine_->read_kv(slot, 0, 0, cached, std::as_writable_bytes(std::span(there)));
+      ASSERT_TRUE(std::ranges::equal(there, std::span(question).first(there.size()))) << "call " << nth;
+      step(slot, std::span(question).subspan(there.size()), true);
+      keeper_->prompt_read(slot, 300s);
+      std::size_t row = question.size() - there.size() - 1;
+      for (int i = 0; i < 20; ++i) {
+        const auto logits = engine_->logits(row);
+        const auto next = static_cast<TokenId>(std::ranges::max_element(logits) - logits.begin());
+        ASSERT_EQ(next, said[static_cast<std::size_t>(i)]) << "call " << nth;
+        step(slot, std::array{next}, false);
+        row = 0;
       }
+      keeper_->release(slot);
+      store_all();
     }
-  }
+    keeper_.reset();
+  });
   EXPECT_GT(found, 100 * 600) << "most failures cost nothing";
 }
 
