@@ -83,7 +83,7 @@ bool LlamaProducts::trusts(const ggml_tensor* weights, const ProductInput& form)
       squares += static_cast<double>(row[i]) * static_cast<double>(row[i]);
       activation_squares += static_cast<double>(activations[i]) * static_cast<double>(activations[i]);
     }
-    // Rounded to 8 bits, these activations are off by 0.004 of their mean at most (products_test.cpp has the sum).
+    // Rounding these activations to 8 bits is noise of 0.004 of their length; five times that (products_test.cpp has the sum).
     right = right && std::abs(static_cast<double>(results[n]) - sum) <= 0.02 / std::sqrt(static_cast<double>(width)) * std::sqrt(squares * activation_squares);
   }
   if (!right) log::warn("products of {} weights stay the engine's own: the kernel '{}' differs from the engine's unpacking", ggml_type_name(weights->type), kernel_->name);

@@ -4,7 +4,7 @@
 //
 // The first time a format is met, a few rows of the model's own weights are multiplied by
 // our kernel and by hand, with the engine's own unpacking; a format that differs is left
-// to the engine, with a warning. llama_proof.h then looks at the whole (docs/decisions/0014).
+// to the engine, with a warning. llama_proof.h then looks at the whole (docs/decisions/0011).
 //
 //   Threads  the engine thread; compute() is called on all threads of a step.
 #pragma once

@@ -2,7 +2,7 @@
 // out[row][n] = sum over k of weights[n][k] * activations[row][k]. Takes the place of the
 // engine's own matrix product in decoding (engine/llama_products.*).
 //
-// Why our own (docs/decisions/0014): the engine is fast here only with a second,
+// Why our own (docs/decisions/0011): the engine is fast here only with a second,
 // repacked copy of the weights, which doubles the memory of a model. These kernels read
 // the weights as they lie in the file, once for all rows of a step.
 //
