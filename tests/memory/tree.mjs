@@ -33,16 +33,16 @@ export function tree(pid) {
 
 export const treePss = (pid) => tree(pid).reduce((sum, one) => sum + pssOf(one), 0);
 
-// Samples the tree until stop(): {peak, last, pids: all that were ever seen below it}.
+// Samples the tree until stop(): {peak, last, workers: all that were ever seen below it}.
 export class Sampler {
-  constructor(pid, every = 10) {
+  constructor(pid, every = 10, bytesOf = pssOf) {
     this.peak = 0;
     this.samples = 0;
     this.workers = new Set();
     const sample = () => {
       const pids = tree(pid);
       pids.slice(1).forEach((one) => this.workers.add(one));
-      this.last = pids.reduce((sum, one) => sum + pssOf(one), 0);
+      this.last = pids.reduce((sum, one) => sum + bytesOf(one), 0);
       this.peak = Math.max(this.peak, this.last);
       this.samples += 1;
     };
