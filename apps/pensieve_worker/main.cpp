@@ -21,8 +21,8 @@
 
 namespace {
 
-// Contexts at which the plan asks the engine; between and beyond them it draws a line.
-constexpr std::int32_t kPlanContexts[] = {1024, 8192};
+// Contexts at which the plan asks the engine (budget/budget.h draws the lines between them).
+constexpr std::int32_t kPlanContexts[] = {512, 1024, 2048, 4096, 8192, 16384, 32768};
 
 int print_plan(const pensieve::EngineOptions& options) {
   using namespace pensieve;

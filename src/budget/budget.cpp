@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -47,9 +46,8 @@ Budget sum(const ModelNeeds& needs, const Wishes& wishes, const Choice& choice) 
   const bool q8 = choice.kv_type == "q8_0";
   const KvNeeds& kv = q8 ? *needs.q8_0 : *needs.f16;
   const auto tokens = static_cast<double>(choice.context);
-  const double share = static_cast<double>(choice.slots) / static_cast<double>(std::max<std::uint64_t>(1, needs.slots_asked));
-  const std::uint64_t kv_bytes = up((kv.kv_fixed + kv.kv_per_token * tokens) * share);
-  const double kv_token = kv.kv_per_token / static_cast<double>(std::max<std::uint64_t>(1, needs.slots_asked));
+  const double slot_kv_bytes = kv.kv_bytes(tokens) / static_cast<double>(needs.slots_asked);
+  const std::uint64_t kv_bytes = up(slot_kv_bytes * static_cast<double>(choice.slots));
   Budget budget;
   budget.context_tokens = choice.context;
   budget.slots = choice.slots;
@@ -58,11 +56,11 @@ Budget sum(const ModelNeeds& needs, const Wishes& wishes, const Choice& choice) 
   budget.requests_bytes = requests_bytes(wishes);
   const auto add = [&](std::string name, std::uint64_t bytes, std::string note) { budget.lines.push_back({std::move(name), bytes, std::move(note)}); };
   add("weights", needs.file_bytes, "mapped from the file");
-  add("KV cache", kv_bytes, fmt::format("{} slots of {} tokens, {}, {} a token", choice.slots, choice.context, choice.kv_type, size_text(up(kv_token))));
-  add("compute buffers", up(kv.compute_fixed + kv.compute_per_token * tokens), "the engine's own sum");
+  add("KV cache", kv_bytes, fmt::format("{} slots of {} tokens, {}, {} a token", choice.slots, choice.context, choice.kv_type, size_text(up(slot_kv_bytes / tokens))));
+  add("compute buffers", up(kv.compute_bytes(tokens)), "the engine's own sum");
   add("engine work area", work_bytes(needs, choice.context, kv.attention_matrix), kv.attention_matrix ? "attention weights of one step" : "activations");
   add("worker process", needs.process_bytes + kWorkerHeapBytes + choice.slots * needs.vocabulary * 16, "libraries, vocabulary, samplers");
-  add("KV export", up(kv_token * static_cast<double>(2 * kExportTokens)), fmt::format("two blocks of {} tokens on their way to the store", kExportTokens));
+  add("KV export", up(slot_kv_bytes * std::min(1.0, static_cast<double>(2 * kExportTokens) / tokens)), fmt::format("two blocks of {} tokens on their way to the store", kExportTokens));
   add("requests", budget.requests_bytes, "bodies, prompts, streams that wait for their readers");
   add("server", kServerBytes, "");
   for (const Budget::Line& line : budget.lines) budget.total_bytes += line.bytes;
@@ -78,9 +76,10 @@ std::uint64_t wanted_context(const ModelNeeds& needs, const Wishes& wishes) {
   std::uint64_t wanted = wishes.context_wanted;
   if (wanted == 0) {
     const KvNeeds& kv = needs.f16 ? *needs.f16 : *needs.q8_0;
-    const double per_token = kv.kv_per_token / static_cast<double>(needs.slots_asked) * static_cast<double>(wishes.slots);
-    wanted = per_token <= 0 ? needs.context_trained : static_cast<std::uint64_t>(static_cast<double>(kKvBytesAuto) / per_token);
-    wanted = std::min(wanted, kContextAutoMax);
+    const double slots_share = static_cast<double>(wishes.slots) / static_cast<double>(needs.slots_asked);
+    const auto fits = [&](std::uint64_t context) { return kv.kv_bytes(static_cast<double>(context)) * slots_share <= static_cast<double>(kKvBytesAuto); };
+    wanted = kContextAutoMax;
+    while (wanted > kContextMin && !fits(wanted)) wanted -= kContextGrain;
   }
   wanted = std::min(wanted, std::max(needs.context_trained, kContextMin));
   return std::max(wanted / kContextGrain * kContextGrain, kContextMin);
@@ -93,7 +92,39 @@ std::vector<std::string> kv_types(const ModelNeeds& needs, const Wishes& wishes)
   return types;
 }
 
+using Value = double KvNeeds::Point::*;
+
+double on_line(const KvNeeds::Point& a, const KvNeeds::Point& b, double context, Value value) {
+  return a.*value + (b.*value - a.*value) * (context - a.context) / (b.context - a.context);
+}
+
+// The first point of the pair around the context, or of the nearest.
+std::size_t pair_at(const std::vector<KvNeeds::Point>& points, double context) {
+  std::size_t i = 0;
+  while (i + 2 < points.size() && points[i + 1].context < context) ++i;
+  return i;
+}
+
 }  // namespace
+
+// Where a curve bends down, the lines of the pairs beside this one pass above it, and meet in the bend when it has one.
+double KvNeeds::kv_bytes(double context) const {
+  const std::size_t i = pair_at(points, context);
+  if (context == points[i].context) return points[i].kv;
+  if (context == points[i + 1].context) return points[i + 1].kv;
+  if (context < points.front().context) return points.front().kv;
+  double least = context > points.back().context || points.size() == 2 ? on_line(points[i], points[i + 1], context, &Point::kv) : points[i + 1].kv;
+  if (context < points.back().context) {
+    if (i > 0) least = std::min(least, on_line(points[i - 1], points[i], context, &Point::kv));
+    if (i + 2 < points.size()) least = std::min(least, on_line(points[i + 1], points[i + 2], context, &Point::kv));
+  }
+  return least;
+}
+
+double KvNeeds::compute_bytes(double context) const {
+  const std::size_t i = pair_at(points, context);
+  return std::max(points.front().compute, on_line(points[i], points[i + 1], context, &Point::compute));
+}
 
 std::string Budget::table() const {
   std::string text;
@@ -119,20 +150,16 @@ Result<ModelNeeds> parse_needs(std::string_view text, std::uint64_t file_bytes, 
   needs.embedding = number(json, "embedding");
   needs.vocabulary = number(json, "vocabulary");
   for (const char* type : {"f16", "q8_0"}) {
-    std::vector<std::array<double, 3>> points;  // Context, KV, compute.
     KvNeeds kv;
     for (const auto& variant : json["variants"]) {
       if (!variant.is_object() || variant.value("kv_type", "") != type) continue;
       kv.attention_matrix = kv.attention_matrix || variant.value("attention_matrix", false);
-      points.push_back({static_cast<double>(number(variant, "context_tokens")), static_cast<double>(number(variant, "kv_bytes")),
+      kv.points.push_back({static_cast<double>(number(variant, "context_tokens")), static_cast<double>(number(variant, "kv_bytes")),
                         static_cast<double>(number(variant, "compute_bytes"))});
     }
-    if (points.size() < 2 || points[0][0] == points[1][0]) continue;
-    const double run = points[1][0] - points[0][0];
-    kv.kv_per_token = std::max(0.0, (points[1][1] - points[0][1]) / run);
-    kv.kv_fixed = std::max(0.0, points[0][1] - kv.kv_per_token * points[0][0]);
-    kv.compute_per_token = std::max(0.0, (points[1][2] - points[0][2]) / run);
-    kv.compute_fixed = std::max(0.0, points[0][2] - kv.compute_per_token * points[0][0]);
+    std::ranges::sort(kv.points, {}, &KvNeeds::Point::context);
+    kv.points.erase(std::unique(kv.points.begin(), kv.points.end(), [](const auto& a, const auto& b) { return a.context == b.context; }), kv.points.end());
+    if (kv.points.size() < 2) continue;
     (type == std::string_view("f16") ? needs.f16 : needs.q8_0) = kv;
   }
   if (!needs.f16 && !needs.q8_0) return wrong;

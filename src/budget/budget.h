@@ -7,8 +7,7 @@
 //            smallest change that would.
 //
 // Where each figure comes from: weights, KV cache and compute buffers are the
-// engine's own (a load without allocating, at two contexts, and a line through
-// them); the work area of its processor backend, which it does not tell, is the
+// engine's own (a load without allocating, at some contexts); the work area of its processor backend, which it does not tell, is the
 // formula in work_bytes(); the rest are constants measured with the demo model
 // and the stand-ins (tests/memory/plan.test.mjs holds the sum against real loads).
 #pragma once
@@ -23,10 +22,17 @@
 
 namespace pensieve {
 
-struct KvNeeds {  // Of one KV type; linear in the context of one slot, over all slots that were asked about.
-  double kv_fixed = 0, kv_per_token = 0;
-  double compute_fixed = 0, compute_per_token = 0;
+struct KvNeeds {  // Of one KV type, over all slots that were asked about.
+  struct Point {
+    double context = 0, kv = 0, compute = 0;
+  };
+  std::vector<Point> points;      // By rising context of one slot, two at least.
   bool attention_matrix = false;  // Steps weigh all cells for all rows at once.
+
+  // Never less than the engine's at contexts between or beyond the points, where the KV cache grows by lines that
+  // bend down (a layer with a sliding window stops growing at its window) and buffers by lines that bend up.
+  double kv_bytes(double context) const;
+  double compute_bytes(double context) const;
 };
 
 struct ModelNeeds {

@@ -9,6 +9,12 @@
 namespace pensieve {
 namespace {
 
+KvNeeds straight(double kv_token, double compute_fixed, double compute_token) {
+  KvNeeds kv;
+  for (const double tokens : {512.0, 8192.0}) kv.points.push_back({tokens, kv_token * tokens, compute_fixed + compute_token * tokens});
+  return kv;
+}
+
 // Phi-3-mini at 4 bits: 393,216 bytes a token in f16, 208,896 in q8_0.
 ModelNeeds phi3() {
   ModelNeeds needs;
@@ -19,8 +25,8 @@ ModelNeeds phi3() {
   needs.embedding = 3072;
   needs.vocabulary = 32064;
   needs.slots_asked = 1;
-  needs.f16 = KvNeeds{0, 393216, 40e6, 65536};
-  needs.q8_0 = KvNeeds{0, 208896, 40e6, 1024};
+  needs.f16 = straight(393216, 40e6, 65536);
+  needs.q8_0 = straight(208896, 40e6, 1024);
   return needs;
 }
 
@@ -105,12 +111,24 @@ TEST(Budget, ReadsTheWorkersPlanAndRefusesNonsense) {
           {"kv_type":"f16","context_tokens":8192,"kv_bytes":16384,"compute_bytes":19336}]})",
       1000, 2);
   ASSERT_TRUE(needs);
-  EXPECT_EQ(needs->f16->kv_per_token, 2);
-  EXPECT_EQ(needs->f16->compute_per_token, 2);
-  EXPECT_EQ(needs->f16->compute_fixed, 2952);
+  EXPECT_EQ(needs->f16->kv_bytes(2048), 4096);
+  EXPECT_EQ(needs->f16->compute_bytes(2048), 2952 + 2 * 2048);
   EXPECT_FALSE(needs->q8_0);
   for (const char* bad : {"", "{}", "[]", R"({"variants":[]})", R"({"variants":[1,{"kv_type":"f16"},{"kv_type":"f16","context_tokens":-1}]})", R"({"variants":{}})"}) {
     EXPECT_FALSE(parse_needs(bad, 1, 1)) << bad;
+  }
+}
+
+// 22 of 26 layers look back over 512 tokens, and hold 512 more while they read.
+TEST(Budget, FollowsASlidingWindowThatStopsGrowing) {
+  for (const double window : {512.0, 1024.0, 2559.0, 4608.0}) {
+    const auto truth = [&](double tokens) { return 4 * tokens + 22 * std::min(tokens, window); };
+    KvNeeds kv;
+    for (const double tokens : {512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0}) kv.points.push_back({tokens, truth(tokens), 0});
+    for (double tokens = 1024; tokens <= 100'000; tokens += 256) {
+      EXPECT_GE(kv.kv_bytes(tokens), truth(tokens) - 1) << window << ", " << tokens;
+      EXPECT_LE(kv.kv_bytes(tokens), truth(tokens) + 1) << window << ", " << tokens;
+    }
   }
 }
 

@@ -48,7 +48,10 @@ void note_needs(std::string_view line) {
   constexpr std::string_view kSize = "size =";
   const std::size_t mark = line.find(kSize);
   if (mark == std::string_view::npos) return;
-  const double mib = std::strtod(std::string(line.substr(mark + kSize.size())).c_str(), nullptr);
+  const std::string after(line.substr(mark + kSize.size()));
+  char* end = nullptr;
+  const double mib = std::strtod(after.c_str(), &end);
+  if (!std::string_view(end).starts_with(" MiB")) return;  // Caches with a window say first how many cells they have.
   const auto bytes = static_cast<std::uint64_t>(std::ceil(mib * 1048576.0));
   const std::string_view before = line.substr(0, mark);
   if (line.find(" cells") != std::string_view::npos) needs_to_fill->kv_bytes += bytes;

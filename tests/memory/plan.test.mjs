@@ -17,8 +17,10 @@ export function standIn(shape) {
 const planOf = (path, ...args) => JSON.parse(execFileSync(bin("pensieve"), ["plan", path, "--json", ...args], { encoding: "utf8" }));
 const line = (budget, name) => budget.lines.find((l) => l.name === name).bytes;
 
-const cases = [["demo", "f16", 4096], ["demo", "q8_0", 1024], ["tiny", "f16", 2048]];
-for (const [name, kv, context] of cases) test(`${name}, ${kv}, 2 slots of ${context} tokens: predicted and measured`, { timeout: 300_000 }, async () => {
+// A name of pensieve-make-model's shapes: the tiny ones in each run; more by PENSIEVE_PLAN_SHAPES=gemma-3-1b,qwen3-4b (docs/memory.md has figures).
+const more = (process.env.PENSIEVE_PLAN_SHAPES ?? "").split(",").filter(Boolean).flatMap((shape) => [[shape, "f16", 2048], [shape, "q8_0", 2048]]);
+const cases = [["demo", "f16", 4096], ["demo", "q8_0", 1024], ["tiny", "f16", 2048], ["tiny-gemma3", "f16", 2048], ["tiny-lfm2", "f16", 2048], ["tiny-granitemoe", "f16", 2048], ...more];
+for (const [name, kv, context] of cases) test(`${name}, ${kv}, 2 slots of ${context} tokens: predicted and measured`, { timeout: 900_000 }, async () => {
   const path = name === "demo" ? await model() : standIn(name);
   const { budget } = planOf(path, "--slots", "2", "--context", String(context), "--kv-type", kv);
   assert.equal(budget.kv_type, kv);
