@@ -63,7 +63,7 @@ Metrics::Metrics(std::shared_ptr<prometheus::Registry> r)
   for (const char* level : {"safe", "caution", "warning", "critical", "emergency"}) memory_changes(level);
   for (const char* level : {"warning", "critical", "emergency"}) memory_refusals(level);
   for (const char* what : {"billing_line", "dropped_tool", "merged_turn", "system_inside", "unknown_block", "unseen_block"}) normalised(what);
-  for (const char* cause : {"exit", "signal", "stall", "garbage", "fatal", "asleep", "parked"}) worker_restarts(cause);
+  for (const char* cause : {"exit", "signal", "stall", "garbage", "fatal", "asleep", "parked", "reloading"}) worker_restarts(cause);
 }
 
 prometheus::Counter& Metrics::requests(const std::string& outcome) { return request_family(*registry_).Add({{"outcome", outcome}}); }

@@ -15,7 +15,8 @@ class PaceMeter {
   // A piece of a prompt, of so many rows; `beside`: others decode meanwhile.
   void read(std::size_t rows, bool beside, std::chrono::duration<double> took) {
     (beside ? beside_ : alone_).add(static_cast<double>(rows), took.count());
-    if (beside) pace_.beside_chunk = static_cast<std::int32_t>(rows) > pace_.beside_chunk / 2 ? static_cast<std::int32_t>(rows) : pace_.beside_chunk;  // Not a last, short one.
+    const auto chunk = static_cast<std::int32_t>(rows);
+    if (beside && chunk > pace_.beside_chunk / 2) pace_.beside_chunk = chunk;  // Not a last, short one.
   }
   void decoded(std::size_t rows, std::chrono::duration<double> took) {
     if (pace_.step_seconds.empty()) pace_.step_seconds.resize(static_cast<std::size_t>(kDecodeRowsMax));

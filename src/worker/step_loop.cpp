@@ -47,7 +47,7 @@ void StepLoop::run() {
     const TimePoint begun = SteadyClock::now();
     read_rows_ = decoded_rows_ = 0;
     if (enter) entering_step();
-    else if (any_decoding()) decode_step();
+    else if (beside) decode_step();
     else if (behind && !idle_step()) inbox_.wait(kStoreWait);
     enter_next = !enter;
     if (any_decoding()) keeper_.work(last_step_ / kStoringShare);
