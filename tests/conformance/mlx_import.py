@@ -6,10 +6,12 @@ PART: only the models whose names hold it.
 
 The trained demo model and small random ones of every family become checkpoint folders (bf16, and affine groups of 4 and 8
 bits, made by mlx-lm). Each is imported; every weight of the GGUF is compared with MLX's own dequantisation, the tokenizer
-with its source, and the logits and greedy tokens of both engines with each other. MLX computes in float32.
+with its source, and the logits and greedy tokens of both engines with each other. MLX computes in float32. Byte-level
+tokenizers of every way of cutting that the import knows are trained here, imported, and compared on texts made to be cut.
 """
 
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -107,16 +109,42 @@ def random_checkpoint(folder, config):
         (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|endoftext|>", "unk_token": "<unk>", "add_bos_token": False}))
 
 
-CORPUS = ["Hello there, how are you today? I'm fine, they're not.", "def main():\n    return 12345 + 678\n", "Ünïcödé and 漢字 mix; tabs\tand   spaces."] * 20
+# ---- byte-level tokenizers
+
+CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+WORD = r"[^\r\n\p{L}\p{N}]?"
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+# As the tokenizer.json files of these families write them. gpt-2: no expression, the library's own.
+CUTS = {
+    "qwen2": rf"{CONTRACTIONS}|{WORD}\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{SPACES}",
+    "llama-bpe": rf"{CONTRACTIONS}|{WORD}\p{{L}}+|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{SPACES}",
+    "tekken": rf"{WORD}{UPPER}*{LOWER}+|{WORD}{UPPER}+{LOWER}*|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{SPACES}",
+    "gpt-4o": rf"{WORD}{UPPER}*{LOWER}+{CONTRACTIONS}?|{WORD}{UPPER}+{LOWER}*{CONTRACTIONS}?|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{SPACES}",
+    "gpt-2": None,
+}
 
 
-def byte_level_tokenizer(folder):
+def texts_to_cut(count, seed):
+    """Where ways of cutting differ: case, digits, contractions, marks, runs of spaces and line ends, scripts, combining marks."""
+    draw = random.Random(seed)
+    bits = ["hello", "World", "HTTPServer", "camelCase", "don't", "I'LL", "they've", "'s", "O'Neil", "x", "7", "42", "1234567", "3.14", "1,000", " ", "  ", "    ", "\t", "\n", "\n\n", "\r\n", " \n ",
+            "://", "a/b/", "!?", "...", "--", "_name_", "{}", "(x)", "#!", "ünï", "Straße", "ÀÉÎ", "e\u0301", "漢字", "かな", "мир", "Мир", "שלום", "مرحبا", "हिन्दी", "ǅ", "٣٤", "½", "🙂", "👩‍💻", "\u00a0", "\u200b"]
+    return ["".join(draw.choice(bits) + draw.choice(["", "", " "]) for _ in range(draw.randint(1, 14))) for _ in range(count)]
+
+
+CORPUS = [p.read_text() for p in sorted((ROOT / "docs").glob("*.md"))] + texts_to_cut(2000, 1)
+
+
+def byte_level_tokenizer(folder, cut="qwen2"):
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-    tokenizer = Tokenizer(models.BPE())
-    cut = Regex(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(cut, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer = Tokenizer(models.BPE(ignore_merges=cut in ("llama-bpe", "tekken")))
+    if CUTS[cut] is None:
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(CUTS[cut]), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=3000, special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     tokenizer.train_from_iterator(CORPUS, trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|im_end|>", "chat_template": "{% for m in messages %}{{ m.content }}{% endfor %}"}))
@@ -229,6 +257,15 @@ def worker_tokens(path, texts):
     return [r["tokens"] for r in sorted((r for r in counted if r["event"] == "counted"), key=lambda r: r["id"])]
 
 
+def compare_cutting(name, folder, path):
+    from tokenizers import Tokenizer
+    source = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    texts = TEXTS + texts_to_cut(400, 2)
+    ours = worker_tokens(path, texts)
+    different = [t for t, ids in zip(texts, ours) if ids != source.encode(t).ids]
+    check(len(ours) == len(texts) and not different, f"{name}: {len(texts) - len(different)} of {len(texts)} texts are cut as the source cuts them" + (f", not {different[0]!r}" if different else ""))
+
+
 TEXTS = ["Hello there!", "They're 12345 tokens.", "def f(x):\n\treturn x  + 1\n\n", "Ünïcödé 漢字 🙂", "  two spaces"]
 
 
@@ -284,9 +321,18 @@ def main():
             short = {"rope_scaling": more["rope_scaling"] | {"long_factor": gentle}}
             compare_logits(variant.name + " short", variant, report, random_ids, 256, limit, short)
         if name.startswith("qwen"):
-            from tokenizers import Tokenizer
-            source = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            check(worker_tokens(report["path"], TEXTS) == [source.encode(t).ids for t in TEXTS], f"{name}: the tokenizer cuts as its source does")
+            compare_cutting(name, folder, report["path"])
+
+    for cut in CUTS:
+        if PART not in f"cut-{cut}":
+            continue
+        folder = WORK / f"cut-{cut}"
+        random_checkpoint(folder, BASE | {"model_type": "llama"})
+        (folder / "tokenizer.model").unlink()
+        byte_level_tokenizer(folder, cut)
+        report = imported(folder, folder.name)
+        if report is not None:
+            compare_cutting(folder.name, folder, report["path"])
     return 1 if failures else 0
 
 
