@@ -53,7 +53,7 @@ int import_model(const ImportCommand& command, const std::string& own_path) {
   if (command.json) {
     const nlohmann::ordered_json json = {{"name", report->model.name}, {"path", report->model.path()}, {"bytes", report->model.bytes()}, {"architecture", report->architecture},
                                          {"tensors", report->tensors}, {"quantised_weights", report->quantised_weights}, {"error_max", report->error_max},
-                                         {"error_tensor", report->error_tensor}, {"overflows", report->overflows}, {"has_template", report->has_template}};
+                                         {"error_tensor", report->error_tensor}, {"overflows", report->overflows}, {"has_template", report->has_template}, {"cuts_marks_otherwise", report->cuts_marks_otherwise}};
     std::cout << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
     return 0;
   }
@@ -63,6 +63,7 @@ int import_model(const ImportCommand& command, const std::string& own_path) {
   if (quantised_by_engine(options.quantisation)) std::cout << fmt::format("That is before the engine's quantiser made {} of it.\n", options.quantisation);
   if (report->overflows > 0) std::cout << fmt::format("WARNING: {} numbers were too large for a half and were cut (first in {}); --quant bf16 has room for them\n", report->overflows, report->overflow_tensor);
   if (!report->has_template) std::cout << "It has no chat template; ChatML will be used unless serve gets --chat-template.\n";
+  if (report->cuts_marks_otherwise) std::cout << "Text with combining marks (Hindi, Thai, accents written apart) is cut into other tokens than its makers cut it: the engine knows this way of cutting without them.\n";
   std::cout << fmt::format("Serve it: pensieve serve --model {}\n", report->model.name);
   return 0;
 }

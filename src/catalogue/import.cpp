@@ -385,6 +385,7 @@ Result<std::unique_ptr<Prepared>> prepare(const ImportOptions& options, const st
   report.architecture = prepared->plan.architecture;
   report.tensors = prepared->sources.size() + prepared->plan.computed.size();
   report.has_template = !tokenizer->chat_template.empty();
+  report.cuts_marks_otherwise = tokenizer->pre == "tekken" || tokenizer->pre == "gpt-4o";  // Seen in tests/conformance/mlx_import.py.
 
   GgufWriter& out = prepared->out;
   out.set("general.architecture", prepared->plan.architecture);

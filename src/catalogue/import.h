@@ -34,6 +34,7 @@ struct ImportReport {
   std::uint64_t overflows = 0;          // Numbers beyond what a half holds; they were written as the largest half.
   std::string overflow_tensor;
   bool has_template = true;
+  bool cuts_marks_otherwise = false;    // The engine's way of cutting is the tokenizer's own but for combining marks.
 };
 
 Result<ImportReport> import_checkpoint(ModelStore& store, const ImportOptions& options, const std::function<void(std::uint64_t done, std::uint64_t total)>& on_progress);
