@@ -48,22 +48,36 @@ Said read_all(int out_fd, int err_fd, TimePoint deadline) {
   return said;
 }
 
+Result<ModelNeeds> needs_that(ChildProcess child, std::uint64_t file_bytes, std::uint64_t slots, TimePoint deadline) {
+  ::close(child.release_stdin());
+  const int out = child.release_stdout();
+  const int err = child.release_stderr();
+  const Said said = read_all(out, err, deadline);
+  ::close(out);
+  ::close(err);
+  if (said.out.empty()) return Error{ErrorCode::unavailable, said.err.empty() ? "the worker's program made no plan" : said.err};
+  return parse_needs(said.out, file_bytes, slots);
+}
+
 }  // namespace
 
 Result<ModelNeeds> ask_for_needs(const std::string& worker, const std::string& model, std::uint64_t slots, const std::string& gpu_layers) {
   std::error_code status;
   const auto file_bytes = std::filesystem::file_size(model, status);
   if (status) return Error{ErrorCode::not_found, fmt::format("'{}' cannot be read: {}", model, status.message())};
-  auto child = ChildProcess::spawn({worker, "--plan", "--model", model, "--slots", std::to_string(slots), "--gpu-layers", gpu_layers, "--log-level", "off"});
-  if (!child) return std::move(child).error();
-  ::close(child->release_stdin());
-  const int out = child->release_stdout();
-  const int err = child->release_stderr();
-  const Said said = read_all(out, err, SteadyClock::now() + kPlanWaitMax);
-  ::close(out);
-  ::close(err);
-  if (said.out.empty()) return Error{ErrorCode::unavailable, said.err.empty() ? "the worker's program made no plan" : said.err};
-  return parse_needs(said.out, file_bytes, slots);
+  const auto ask = [&](const char* kv_type) {
+    return ChildProcess::spawn({worker, "--plan", "--model", model, "--slots", std::to_string(slots), "--kv-type", kv_type, "--gpu-layers", gpu_layers, "--log-level", "off"});
+  };
+  auto f16 = ask("f16");
+  auto q8_0 = ask("q8_0");
+  if (!f16) return std::move(f16).error();
+  if (!q8_0) return std::move(q8_0).error();
+  const TimePoint deadline = SteadyClock::now() + kPlanWaitMax;
+  auto needs = needs_that(*std::move(f16), file_bytes, slots, deadline);
+  auto smaller = needs_that(*std::move(q8_0), file_bytes, slots, deadline);
+  if (!needs) return smaller ? std::move(smaller) : std::move(needs);
+  if (smaller) needs->q8_0 = smaller->q8_0;
+  return needs;
 }
 
 Result<std::uint64_t> ceiling_from(const std::string& memory) {

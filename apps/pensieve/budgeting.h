@@ -1,5 +1,6 @@
 // From settings and a model to a Budget: asks the worker's program what its engine
-// would allocate (`pensieve-worker --plan`, some hundredths of a second), and adds up.
+// would allocate (`pensieve-worker --plan`, some hundredths of a second), and adds up. One process for each KV type:
+// the engine ends itself over some models with q8_0 (mixtures whose graph it then finds too large).
 #pragma once
 
 #include <string>
@@ -9,7 +10,8 @@
 
 namespace pensieve {
 
-// Runs the worker's program with --plan. Errors: what it said, or that it said nothing sensible.
+// Runs the worker's program with --plan. A KV type over which it ends is one that the model cannot have.
+// Errors: of f16 and q8_0 alike, what it said, or that it said nothing sensible.
 Result<ModelNeeds> ask_for_needs(const std::string& worker, const std::string& model, std::uint64_t slots, const std::string& gpu_layers);
 
 // "4G", "50%", or "" for the derived ceiling.

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <iostream>
 #include <vector>
 
@@ -26,10 +27,12 @@ constexpr std::int32_t kPlanContexts[] = {512, 1024, 2048, 4096, 8192, 16384, 32
 
 int print_plan(const pensieve::EngineOptions& options) {
   using namespace pensieve;
+  on_llama_abort([](bool, const char* message) {
+    std::cerr << message << std::endl;
+    std::_Exit(1);
+  });
   std::vector<EngineVariant> variants;
-  for (const KvType type : {KvType::f16, KvType::q8_0}) {
-    for (const std::int32_t tokens : kPlanContexts) variants.push_back({type, tokens});
-  }
+  for (const std::int32_t tokens : kPlanContexts) variants.push_back({options.kv_type, tokens});
   const auto needs = plan_llama_engine(options, variants);
   if (!needs) {
     std::cerr << needs.error().message << '\n';
@@ -69,7 +72,7 @@ int main(int argc, char** argv) {
   app.add_option("--gpu-layers", gpu_layers, "Layers on a GPU backend: auto or a number")->capture_default_str();
   app.add_option("--kv-type", kv_type, "How the KV cache is kept: f16, or q8_0 (half the bytes; answers are not repeatable in company)")->capture_default_str()->check(CLI::IsMember({"f16", "q8_0"}));
   app.add_option("--data-max", data_bytes_max, "Bytes of memory that this process may have for itself, enforced by the system; 0: no limit");
-  app.add_flag("--plan", plan, "Print what the engine would allocate, as JSON, and end");
+  app.add_flag("--plan", plan, "Print what the engine would allocate with this --kv-type, as JSON, and end");
   app.add_option("--chat-template", worker.chat_template, "chatml, phi3, llama3, plain, or Jinja source; default: the model's own");
   app.add_option("--tool-syntax", worker.tool_syntax, "How the model writes calls of tools (hermes, qwen-xml, llama, mistral, phi4, deepseek, glm, granite, gemma, harmony); default: as its template shows");
   app.add_option("--store", worker.store.folder, "Folder of the block store; without it: none");

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <csignal>
 #include <cstdlib>
 #include <exception>
 #include <new>
@@ -74,6 +75,12 @@ void ended_by_a_library() {
     say("a library ended the model process; its last lines in the log say why (most likely its memory cap)");
 }
 
+// abort() by a library: an assertion, or glibc when it cannot note a destructor of a thread's variable.
+void ended_by_abort(int signal) {
+  if (!said.test_and_set()) say("the model process aborted; its last lines in the log say why (perhaps its memory cap)");
+  std::signal(signal, SIG_DFL);  // And abort() goes on.
+}
+
 }  // namespace
 
 void end_with(std::string_view why) {
@@ -89,6 +96,7 @@ void end_with_last_words() {
   std::set_new_handler(end_out_of_memory);
   std::set_terminate(end_uncaught);
   std::atexit(ended_by_a_library);
+  std::signal(SIGABRT, ended_by_abort);
 }
 
 void speak_last_words_on(WirePort& port) { the_port = &port; }

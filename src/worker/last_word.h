@@ -15,7 +15,7 @@ namespace pensieve {
 inline constexpr std::string_view kOutOfMemory = "the model process could not allocate memory within its cap";
 
 // From now on a failed allocation, a thread that cannot be made, an exception that nobody
-// catches and an exit() by a library end the process with a word. Before there is a
+// catches, an exit() by a library and an abort() end the process with a word. Before there is a
 // port it goes to stdout.
 void end_with_last_words();
 void speak_last_words_on(WirePort& port);

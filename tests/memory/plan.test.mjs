@@ -46,6 +46,16 @@ test("a plan is made within a second", () => {
   assert.ok(performance.now() - begun < 1000);
 });
 
+// The engine's graph of this one passes its own bound with q8_0, and it ends its process.
+test("a KV type over which the engine ends is one that the model cannot have", async () => {
+  const path = standIn("tiny-deepmoe");
+  assert.equal(planOf(path, "--context", "1024").budget.kv_type, "f16");
+  assert.throws(() => planOf(path, "--context", "1024", "--kv-type", "q8_0"), ({ stdout }) => /--kv-type q8_0: this model cannot have it/.test(stdout));
+  const server = await Server.start({ modelFile: path, args: ["--context", "1024"] });
+  assert.equal((await server.health()).plan.kv_type, "f16");
+  await server.stop();
+});
+
 test("what does not fit is refused with the sum and the change that would fit, and that change does", async () => {
   const server = new Promise((resolve) => Server.start({ args: ["--memory", "60M"] }).then(resolve, resolve));
   const refused = await server;
