@@ -37,6 +37,13 @@ class Vocabulary {
   virtual TokenId begin_token() const = 0;  // -1: the model has none.
   virtual TokenId end_token() const = 0;    // -1: the model has none.
   virtual bool adds_begin() const = 0;      // Whether a prompt starts with begin_token().
+  // Of the marks that stand in `sample` those in front of which any text may be cut: the tokens of the parts, one after
+  // the other, are those of the whole, and begin_token() is set before them by itself. Empty: it is not known where.
+  virtual std::vector<std::string> cut_marks(std::string_view) const { return {}; }
+  // Whether a text may be cut in front of text[at], too: of a space between two words. What follows there
+  // is tokenised by tokenise_behind().
+  virtual bool cuts_at(std::string_view, std::size_t) const { return false; }
+  virtual Result<std::vector<TokenId>> tokenise_behind(std::string_view part) const { return tokenise(part, false); }
 };
 
 struct EngineFacts {

@@ -60,6 +60,13 @@ class FakeVocabulary final : public Vocabulary {
   TokenId begin_token() const override { return kBegin; }
   TokenId end_token() const override { return kEnd; }
   bool adds_begin() const override { return true; }
+  std::vector<std::string> cut_marks(std::string_view sample) const override {
+    std::vector<std::string> marks;
+    for (const std::string_view name : kMarkers) {
+      if (sample.find(name) != std::string_view::npos) marks.emplace_back(name);
+    }
+    return marks;
+  }
 };
 
 class GreedySampler final : public Sampler {

@@ -40,16 +40,25 @@ std::vector<Said> said_in(const std::vector<AnswerPart>& parts) {
   return all;
 }
 
+// A conversation as the template writes it, to see its marks. Empty: it takes none.
+std::string sample_of(const ChatTemplate& chat) {
+  Prompt prompt;
+  for (const Role role : {Role::system, Role::user, Role::assistant, Role::user}) prompt.messages.emplace_back(role, "words");
+  const auto rendered = chat.render(prompt);
+  return rendered ? rendered->text : std::string();
+}
+
 }  // namespace
 
-PromptReader::PromptReader(const ChatTemplate& chat, const Vocabulary& vocabulary, const AnswerMemory& answers) : chat_(chat), vocabulary_(vocabulary), answers_(answers) {
+PromptReader::PromptReader(const ChatTemplate& chat, const Vocabulary& vocabulary, const AnswerMemory& answers)
+    : chat_(chat), vocabulary_(vocabulary), answers_(answers), tokens_(vocabulary, sample_of(chat)) {
   for (TokenId token = 0; token < vocabulary.size(); ++token) {
     if (!vocabulary.ends_turn(token)) continue;
     if (std::string mark = vocabulary.control_text(token); !mark.empty()) turn_ends_.push_back(std::move(mark));
   }
 }
 
-Result<ReadPrompt> PromptReader::read(const Prompt& prompt) const {
+Result<ReadPrompt> PromptReader::read(const Prompt& prompt) {
   ReadPrompt made;
   if (!prompt.tokens.empty()) {
     for (const TokenId token : prompt.tokens) {
@@ -76,11 +85,9 @@ Result<ReadPrompt> PromptReader::read(const Prompt& prompt) const {
   std::size_t done = 0;
   const auto tokenise_up_to = [&](std::size_t end) -> Result<void> {
     if (end == done && !add_begin) return {};
-    auto tokens = vocabulary_.tokenise(std::string_view(text).substr(done, end - done), std::exchange(add_begin, false));
-    if (!tokens) return std::move(tokens).error();
-    made.tokens.insert(made.tokens.end(), tokens->begin(), tokens->end());
+    const std::string_view part = std::string_view(text).substr(done, end - done);
     done = end;
-    return {};
+    return tokens_.tokenise(part, std::exchange(add_begin, false), made.tokens);
   };
   for (const KnownAnswer& answer : answers_.inside(text)) {
     if (answer.prompt_bytes < done) continue;  // Inside one that was taken, or another answer to the same.

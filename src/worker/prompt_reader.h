@@ -17,6 +17,7 @@
 
 #include "chat/chat_template.h"
 #include "worker/answer_memory.h"
+#include "worker/token_memory.h"
 
 namespace pensieve {
 
@@ -31,7 +32,7 @@ class PromptReader {
  public:
   // All must outlive it.
   PromptReader(const ChatTemplate& chat, const Vocabulary& vocabulary, const AnswerMemory& answers);
-  Result<ReadPrompt> read(const Prompt& prompt) const;
+  Result<ReadPrompt> read(const Prompt& prompt);
 
  private:
   struct Span {
@@ -46,6 +47,7 @@ class PromptReader {
   const Vocabulary& vocabulary_;
   const AnswerMemory& answers_;
   std::vector<std::string> turn_ends_;  // The marks that end a turn, as a template writes them.
+  TokenMemory tokens_;
 };
 
 }  // namespace pensieve

@@ -118,7 +118,7 @@ class WireThread {
 
   const Engine& engine_;
   const ChatTemplate& chat_;
-  const PromptReader prompts_;
+  PromptReader prompts_;
   std::uint64_t answers_recognised_ = 0;
   WirePort& port_;
   Inbox& inbox_;
