@@ -346,6 +346,7 @@ int serve(const Settings& settings, const std::string& own_path) {
   anthropic::BatchOptions batch_options;
   batch_options.path = settings.text("batches");
   if (batch_options.path.empty()) batch_options.path = data_file("batches.sqlite");
+  batch_options.expires_after = std::chrono::seconds(settings.integer("batches-expire"));
   anthropic::Batches batches(io, std::move(batch_options), line, [&api](http::Exchange& exchange) { return api.messages(exchange); });
   api.serve_batches(batches);
 

@@ -14,6 +14,7 @@ constexpr Setting kSettings[] = {
     {"model", SettingKind::text, "", "Model to serve: a name or alias of the catalogue, or a GGUF file; default: the alias 'default', else the built-in demo model"},
     {"models", SettingKind::text, "", "Folder of the catalogue's models; default: ~/.local/share/pensieve/models"},
     {"batches", SettingKind::text, "", "File that keeps /v1/messages/batches; default: ~/.local/share/pensieve/batches.sqlite, made when the first batch comes"},
+    {"batches-expire", SettingKind::integer, "86400", "Seconds after which what is still pending of a batch becomes 'expired'", 1, 30 * 86400},
     {"host", SettingKind::text, "127.0.0.1", "Address to listen on; beyond this machine only with a key"},
     {"port", SettingKind::integer, "7777", "Port to listen on; 0: any free one", 0, 65535},
     {"api-key", SettingKind::text, "", "Key that clients must send (x-api-key or Authorization: Bearer)"},

@@ -98,6 +98,33 @@ describe("batches", () => {
     assert.equal((await results(made.id))["item-1"].type, "canceled");
   });
 
+  test("what is not done when its time is over expires, also while people keep the server busy", async () => {
+    await server.stop();
+    await start(["--slots", "1", "--batches-expire", "1"], { PENSIEVE_FAKE_STEP_US: "3000" });
+    const person = new AbortController();
+    const running = events(await fetch(`${server.url}/v1/messages`, { method: "POST", signal: person.signal, headers: { "content-type": "application/json" }, body: JSON.stringify(ask("!repeat 4000 x", { stream: true, max_tokens: 4000 })) }));
+    while ((await running.next()).value.event !== "content_block_delta");
+    const made = await client.messages.batches.create({ requests: requests(["a", "b"]) });
+    assert.equal(Date.parse(made.expires_at) - Date.parse(made.created_at), 1000);
+    const read = (async () => { for await (const { event } of running) if (event === "message_stop") return "answered"; })().catch(() => "left");
+    const batch = await ended(made.id);
+    assert.equal((await server.health()).slots.running, 1, "the person's answer still runs");
+    assert.deepEqual(batch.request_counts, { processing: 0, succeeded: 0, errored: 0, canceled: 0, expired: 2 });
+    assert.ok(Date.parse(batch.ended_at) >= Date.parse(batch.expires_at));
+    assert.deepEqual(await results(made.id), { "item-0": { type: "expired" }, "item-1": { type: "expired" } });
+    person.abort();
+    assert.equal(await read, "left");
+    await server.until((health) => health.slots.running === 0);
+
+    // Of a batch that was begun, what is done stays done.
+    const begun = await client.messages.batches.create({ requests: requests(["first", "!repeat 590 y", "third"]) });
+    const half = await ended(begun.id);
+    assert.deepEqual(half.request_counts, { processing: 0, succeeded: 2, errored: 0, canceled: 0, expired: 1 });
+    assert.equal((await results(begun.id))["item-0"].message.content[0].text, "first");
+    await server.stop();
+    await start();
+  });
+
   test("survives a server that is killed in the middle", async () => {
     const texts = Array.from({ length: 6 }, (_, i) => `!repeat 60 ${i}`);
     const made = await client.messages.batches.create({ requests: requests(texts) });

@@ -285,10 +285,11 @@ awaitable<void> Batches::work() {
 
 awaitable<bool> Batches::run_one() {
   if (!store_) co_return false;
+  // Whatever keeps a batch from running, its time goes by.
+  if (const Result<void> done = store_->expire(now_ms()); !done) log::warn("{}", done.error().message);
   // People come first: nobody waits, and one slot stays free for the next of them.
   const std::size_t spare = line_.slots() > 1 ? 1 : 0;
   if (line_.waiting() > 0 || line_.running() + spare >= line_.slots()) co_return false;
-  if (const Result<void> done = store_->expire(now_ms()); !done) log::warn("{}", done.error().message);
   const auto next = store_->next();
   if (!next || !next->has_value()) co_return false;
   const PendingItem item = **next;
