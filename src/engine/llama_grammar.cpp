@@ -51,6 +51,8 @@ PieceIndex::PieceIndex(const llama_vocab* vocab) : vocab_(vocab) {
     const bool control = (attributes & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN | LLAMA_TOKEN_ATTR_UNUSED)) != 0;
     control_.push_back(control);
     ends_turn_.push_back(llama_vocab_is_eog(vocab, token));
+    if (ends_turn_.back()) ending_turn_.push_back(token);
+    else if (!text.empty()) beginning_with_[static_cast<unsigned char>(text[0])].push_back(token);
     if (text.size() == 1 && !control) single_bytes_[static_cast<unsigned char>(text[0])] = token;
   }
 }
@@ -134,18 +136,16 @@ void LlamaGrammar::best_allowed(std::vector<llama_token_data>& candidates, std::
     std::erase_if(candidates, [&](const llama_token_data& data) { return !allows(data.id); });
     return;
   }
+  thin_out(candidates);
   const auto better = [](const llama_token_data& a, const llama_token_data& b) { return a.logit > b.logit || (a.logit == b.logit && a.id < b.id); };
   const auto at = [&](std::size_t i) { return candidates.begin() + static_cast<std::ptrdiff_t>(i); };
   std::size_t kept = 0;
   std::size_t seen = 0;
+  // The best few are mostly enough.
   for (std::size_t chunk = 2 * std::max<std::size_t>(32, wanted); seen < candidates.size() && kept < wanted; chunk *= 4) {
-    // The best few are mostly enough where much is allowed, as inside a string; where little is, the others
-    // are first thinned out by what they begin with.
-    if (seen > 0 && seen == 2 * std::max<std::size_t>(32, wanted)) candidates.erase(thin_out(at(seen), candidates.end()), candidates.end());
     const std::size_t end = std::min(candidates.size(), seen + chunk);
-    if (end < candidates.size()) std::nth_element(at(seen), at(end), candidates.end(), better);
+    std::partial_sort(at(seen), at(end), candidates.end(), better);
     const auto last = std::remove_if(at(seen), at(end), [&](const llama_token_data& data) { return std::isinf(data.logit) || !may_be_said(data.id); });
-    std::sort(at(seen), last, better);
     const std::size_t allowed = apply(&*at(seen), static_cast<std::size_t>(last - at(seen)));
     std::move(at(seen), at(seen + allowed), at(kept));
     kept += allowed;
@@ -154,21 +154,33 @@ void LlamaGrammar::best_allowed(std::vector<llama_token_data>& candidates, std::
   candidates.resize(std::min(kept, wanted));
 }
 
-std::vector<llama_token_data>::iterator LlamaGrammar::thin_out(std::vector<llama_token_data>::iterator from, std::vector<llama_token_data>::iterator to) {
-  std::vector<llama_token_data> probes;
+void LlamaGrammar::thin_out(std::vector<llama_token_data>& candidates) {
+  std::vector<llama_token_data>& probes = scratch_;
   std::bitset<256> may_begin;
+  probes.clear();
   for (std::size_t byte = 0; byte < 256; ++byte) {
+    const bool continues = (byte & 0xC0) == 0x80;  // A character of several bytes.
+    if (continues == unfinished_.empty() || index_.beginning_with(byte).empty()) continue;
     const TokenId token = index_.single_bytes()[byte];
     if (token >= 0) probes.push_back({token, 0, 0});
     else may_begin.set(byte);  // Nobody to ask: look at each.
   }
   const std::size_t open = apply(probes.data(), probes.size());
+  if (state_ == State::broken) return;
   for (std::size_t i = 0; i < open; ++i) may_begin.set(static_cast<unsigned char>(index_.piece(probes[i].id)[0]));
-  return std::remove_if(from, to, [&](const llama_token_data& data) {
-    const std::string_view piece = index_.piece(data.id);
-    const bool can_begin = !piece.empty() && may_begin.test(static_cast<unsigned char>(piece[0]));
-    return !can_begin && !index_.ends_turn(data.id);
-  });
+  std::size_t left = index_.ending_turn().size();
+  for (std::size_t byte = 0; byte < 256; ++byte) left += may_begin.test(byte) ? index_.beginning_with(byte).size() : 0;
+  if (left > candidates.size() / 2) return;  // Not worth the copy.
+  std::vector<llama_token_data>& thin = scratch_;
+  thin.clear();
+  const auto take = [&](std::span<const TokenId> tokens) {
+    for (const TokenId token : tokens) thin.push_back(candidates[static_cast<std::size_t>(token)]);
+  };
+  take(index_.ending_turn());
+  for (std::size_t byte = 0; byte < 256; ++byte) {
+    if (may_begin.test(byte)) take(index_.beginning_with(byte));
+  }
+  candidates.swap(thin);
 }
 
 void LlamaGrammar::accept(TokenId token) {

@@ -2,10 +2,9 @@
 // that looking at one token is cheap and looking at all of them is rare:
 //
 //   allows()        one token; microseconds.
-//   best_allowed()  the best ones of a whole vocabulary, in falling order of logit. It walks the
-//                   tokens best first until it has enough; when the first few do not suffice, it
-//                   asks which bytes may come next at all (one probe a byte) and goes on with the
-//                   tokens that begin with such a byte.
+//   best_allowed()  the best ones of a whole vocabulary, in falling order of logit. It asks which
+//                   bytes may come next at all (one probe a byte), takes the tokens that begin
+//                   with such a byte, and walks them best first until it has enough.
 //
 // Two things are stricter here than in libllama: bytes must stay well-formed UTF-8,
 // and a control token is allowed only where the rules spell its text. Either would
@@ -21,6 +20,7 @@
 
 #include <array>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,7 +30,8 @@
 
 namespace pensieve {
 
-// The bytes of every token, and which token is a given single byte. One for a model, made when first needed.
+// The bytes of every token, which token is a given single byte, and which begin with it. One for a model, made when
+// first needed: some ten bytes a token beside the texts.
 class PieceIndex {
  public:
   explicit PieceIndex(const llama_vocab* vocab);
@@ -42,6 +43,9 @@ class PieceIndex {
   bool is_control(TokenId token) const { return control_[static_cast<std::size_t>(token)]; }
   bool ends_turn(TokenId token) const { return ends_turn_[static_cast<std::size_t>(token)]; }
   const std::array<TokenId, 256>& single_bytes() const { return single_bytes_; }  // -1: there is none.
+  // But for those that end the turn.
+  std::span<const TokenId> beginning_with(std::size_t byte) const { return beginning_with_[byte]; }
+  std::span<const TokenId> ending_turn() const { return ending_turn_; }
 
  private:
   const llama_vocab* vocab_;
@@ -50,6 +54,8 @@ class PieceIndex {
   std::vector<bool> control_;
   std::vector<bool> ends_turn_;
   std::array<TokenId, 256> single_bytes_{};
+  std::array<std::vector<TokenId>, 256> beginning_with_;
+  std::vector<TokenId> ending_turn_;
 };
 
 class LlamaGrammar {
@@ -59,7 +65,7 @@ class LlamaGrammar {
   bool waiting() const { return state_ == State::waiting; }  // For the text after which the rules hold.
   bool broken() const { return state_ == State::broken; }
   bool allows(TokenId token);
-  // Moves the `wanted` best that are allowed to the front of `candidates`, best first, and drops the rest.
+  // Of all tokens, in the order of their ids, the `wanted` best that are allowed stay, best first.
   void best_allowed(std::vector<llama_token_data>& candidates, std::size_t wanted);
   void accept(TokenId token);
 
@@ -72,7 +78,7 @@ class LlamaGrammar {
 
   LlamaGrammar(Grammar grammar, const PieceIndex& index, Handle rules);
   bool may_be_said(TokenId token) const;       // By the two rules of our own.
-  std::vector<llama_token_data>::iterator thin_out(std::vector<llama_token_data>::iterator from, std::vector<llama_token_data>::iterator to);
+  void thin_out(std::vector<llama_token_data>& candidates);  // Drops those that begin with a byte that cannot come next.
   std::size_t apply(llama_token_data* from, std::size_t count);  // Keeps the allowed, in order; how many.
   Handle after_marker(std::string_view head, TokenId token) const;  // Null: the rest of the token is not allowed.
   bool completes_marker(TokenId token, std::string_view& head) const;
@@ -86,6 +92,7 @@ class LlamaGrammar {
   std::string unfinished_;  // Bytes of a character that is not whole yet.
   std::vector<TokenId> spelled_control_;  // Control tokens that the rules spell.
   TokenId checked_ = -1;    // Allowed at the present state.
+  std::vector<llama_token_data> scratch_;
 };
 
 }  // namespace pensieve
