@@ -10,7 +10,7 @@ export const program = (version) => join(here, "node_modules", `claude-code-${ve
 
 export class Claude {
   constructor(version, url, env = {}) {
-    this.version = version;
+    this.program = program(version);
     this.folder = mkdtempSync(join(tmpdir(), "pensieve-claude-"));
     this.work = join(this.folder, "work");
     mkdirSync(join(this.folder, "home"));
@@ -30,7 +30,7 @@ export class Claude {
   }
   // Resolves with {code, out, err}.
   run(args, { timeout = 120000 } = {}) {
-    const child = spawn(program(this.version), args, { cwd: this.work, env: this.env, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(this.program, args, { cwd: this.work, env: this.env, stdio: ["ignore", "pipe", "pipe"] });
     const timer = setTimeout(() => child.kill("SIGKILL"), timeout);
     let out = "";
     let err = "";

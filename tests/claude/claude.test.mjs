@@ -3,12 +3,12 @@
 // Needs `npm ci` in this folder (some 750 MB): make e2e.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { bin } from "../e2e/programs.mjs";
 import { call, Server, turns } from "../e2e/server.mjs";
-import { Claude } from "./claude.mjs";
+import { Claude, program } from "./claude.mjs";
 import { Recorder, redacted } from "./recorder.mjs";
 
 const scripted = (context = 300000, env = {}) => Server.start({ fake: true, args: ["--context", String(context)], env });
@@ -102,6 +102,76 @@ for (const version of ["pinned", "newest"]) {
     });
   });
 }
+
+// `pensieve claude ARGS...`: the launcher's own work, with the real program at the end of it.
+describe("pensieve claude", () => {
+  const launched = () => {
+    const claude = new Claude("pinned", "http://127.0.0.1:1");
+    const path = join(claude.folder, "path");
+    mkdirSync(path);
+    symlinkSync(program("pinned"), join(path, "claude"));
+    // Nothing of ours in its environment: all of it must come from the launcher.
+    claude.env = { PATH: `${path}:${process.env.PATH}`, HOME: claude.env.HOME, DISABLE_AUTOUPDATER: "1", PENSIEVE_STORE: "off", PENSIEVE_BATCHES: join(claude.folder, "batches.sqlite") };
+    claude.program = bin("pensieve");
+    return claude;
+  };
+  const ownServer = (...args) => ["claude", "--port", "0", "--worker", bin("pensieve-fake-worker"), "--model", "script", "--context", "300000", "--", ...args];
+  const files = (folder) => readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).map((entry) => entry.name);
+
+  test("runs it against a server that runs; its settings are in the child's environment alone", async () => {
+    const server = await scripted();
+    const recorder = await Recorder.start(server.url);
+    const claude = launched();
+    mkdirSync(join(claude.env.HOME, ".claude"));
+    mkdirSync(join(claude.work, ".claude"));
+    writeFileSync(join(claude.env.HOME, ".claude", "settings.json"), JSON.stringify({ permissions: { allow: ["Bash(env:*)"] } }));
+    writeFileSync(join(claude.work, ".claude", "settings.json"), JSON.stringify({ permissions: { deny: ["WebFetch"] } }));
+    const settings = () => [join(claude.env.HOME, ".claude", "settings.json"), join(claude.work, ".claude", "settings.json")].map((file) => readFileSync(file, "utf8"));
+    const before = settings();
+    const { code, out, err } = await claude.run(["claude", "--url", recorder.url, "-p", `Say it. ${turns(call("Bash", { command: "env", description: "shows the environment" }), "Said through the launcher.")}`, "--allowedTools", "Bash"]);
+    assert.equal(code, 0, err);
+    assert.equal(out, "Said through the launcher.");
+    assert.deepEqual(settings(), before);
+    assert.deepEqual(files(claude.work), ["settings.json"], "nothing was written where it ran");
+    // What Claude Code did with it: the server's model in every request, no billing line, and its own children see where it talks to.
+    const bodies = recorder.messages();
+    const { data } = await (await fetch(`${server.url}/v1/models`)).json();
+    assert.deepEqual([...new Set(bodies.map((body) => body.model))], [data[0].id]);
+    assert.ok(bodies.every((body) => !JSON.stringify(body.system).includes("x-anthropic-billing-header")));
+    const shown = JSON.stringify(bodies.at(-1).messages);
+    assert.ok(shown.includes(`CLAUDE_CODE_MAX_CONTEXT_TOKENS=300000`));
+    recorder.stop();
+    claude.remove();
+    await server.stop();
+  });
+
+  test("its exit code is Claude Code's", async () => {
+    const claude = launched();
+    const wrong = await claude.run(ownServer("--no-such-flag"));
+    const direct = new Claude("pinned", "http://127.0.0.1:1");
+    assert.equal(wrong.code, (await direct.run(["--no-such-flag"])).code);
+    assert.notEqual(wrong.code, 0);
+    assert.match(wrong.err, /no-such-flag/);
+    const version = await claude.run(ownServer("--version"));
+    assert.equal(version.code, 0);
+    assert.match(version.out, /Claude Code/);
+    direct.remove();
+    claude.remove();
+  });
+
+  test("two at once, each with a server and a port of its own, which end with it", async () => {
+    const both = [launched(), launched()];
+    const ran = await Promise.all(both.map((claude, i) => claude.run(ownServer("-p", `Say it. ${turns(call("Bash", { command: "echo url=$ANTHROPIC_BASE_URL > url.txt", description: "notes" }), `I am number ${i}.`)}`, "--allowedTools", "Bash"))));
+    ran.forEach(({ code, out, err }, i) => {
+      assert.equal(code, 0, err);
+      assert.equal(out, `I am number ${i}.`);
+    });
+    const urls = both.map((claude) => /url=(http:\S+)/.exec(readFileSync(join(claude.work, "url.txt"), "utf8"))[1]);
+    assert.notEqual(urls[0], urls[1]);
+    for (const url of urls) await assert.rejects(fetch(`${url}/health`), "its server is gone");
+    both.forEach((claude) => claude.remove());
+  });
+});
 
 test("the demo model by itself: Claude Code's smallest prompt is answered in words", async () => {
   const server = await Server.start({ args: ["--slots", "1", "--context", "8192"] });
