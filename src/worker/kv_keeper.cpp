@@ -39,7 +39,7 @@ bool KvKeeper::any_free() const {
 }
 
 bool KvKeeper::is_source(SequenceId id) const {
-  return std::ranges::any_of(slots_, [&](const Slot& slot) { return slot.restore && slot.restore->from_slot == id; });
+  return std::ranges::any_of(slots_, [&](const Slot& slot) { return slot.restore && slot.restore->from_slot == id && !slot.restore->source_lost; });
 }
 
 std::int32_t KvKeeper::reusable(const Slot& slot) const {
@@ -135,7 +135,8 @@ void KvKeeper::restore_some(SequenceId id) {
   Restore& restore = *slot.restore;
   const auto total = static_cast<std::int32_t>(restore.tokens.size());
   bool good = true;
-  if (restore.from_slot) copy_block(id, restore);
+  if (restore.source_lost) good = false;
+  else if (restore.from_slot) copy_block(id, restore);
   else good = read_block(id, restore);
   if (good && restore.done < total) return;
 
@@ -214,6 +215,10 @@ void KvKeeper::ran(SequenceId id, std::span<const TokenId> tokens, bool as_prefi
 }
 
 void KvKeeper::spoiled(SequenceId id) {
+  // What was copied from it before the step that failed is good; the rest is computed.
+  for (Slot& other : slots_) {
+    if (other.restore && other.restore->from_slot == id) other.restore->source_lost = true;
+  }
   engine_.forget(id, 0);
   Slot& slot = at(id);
   if (export_ && export_->slot == id) {

@@ -48,7 +48,7 @@ class KvKeeper {
 
   // These tokens were run after the others of the slot.
   void ran(SequenceId slot, std::span<const TokenId> tokens, bool as_prefill);
-  void spoiled(SequenceId slot);  // A step failed: its cells are in doubt.
+  void spoiled(SequenceId slot);  // A step failed: its cells are in doubt. Slots that are being filled from it keep what they have.
   // The prompt was read whole. Marked (or seen before) it is stored now, else when the turn ends.
   void prompt_read(SequenceId slot, std::chrono::seconds keep_for);
   void release(SequenceId slot);  // The turn ended; the cells stay.
@@ -95,6 +95,7 @@ class KvKeeper {
     std::vector<BlockKey> chain;          // From the store: their blocks' names; of the last perhaps only a part.
     std::int32_t done = 0;
     std::optional<Tail> whole_tail;       // It ended with all of this one.
+    bool source_lost = false;             // That slot was spoiled meanwhile: no more can be had of it.
   };
   struct Slot {
     std::vector<TokenId> tokens;

@@ -121,6 +121,31 @@ TEST_F(KvKeeperTest, ASlotThatIsCopiedFromIsNotTakenMeanwhile) {
   EXPECT_TRUE(keeper_->any_free());
 }
 
+// A step of the source fails while it is copied from: its cells are gone, or in doubt.
+TEST_F(KvKeeperTest, ASlotThatIsSpoiledWhileItIsCopiedFromGivesNoMore) {
+  const auto tokens = prompt(1, 600);
+  for (const int copied : {0, 256, 512}) {
+    restart();
+    const auto first = run(tokens, 3, false);
+    const SequenceId second = *keeper_->take_slot(tokens);
+    for (int done = 0; done < copied; done += 256) keeper_->restore_some(second);
+    ASSERT_TRUE(keeper_->restoring(second));
+    keeper_->spoiled(first.slot);
+    keeper_->release(first.slot);
+    EXPECT_TRUE(keeper_->any_free()) << "nothing is read from it any more";
+    const SequenceId third = *keeper_->take_slot(prompt(2, 300));
+    EXPECT_EQ(third, first.slot);
+    step(third, prompt(2, 300), true);
+    while (keeper_->restoring(second)) keeper_->restore_some(second);
+    ASSERT_EQ(keeper_->held(second), copied);
+    // The engine CHECKs that the cells are those it once computed.
+    step(second, std::span(tokens).subspan(static_cast<std::size_t>(copied)), true);
+    std::vector<TokenId> there(600);
+    engine_->read_kv(second, 0, 0, 600, std::as_writable_bytes(std::span(there)));
+    EXPECT_EQ(there, tokens);
+  }
+}
+
 TEST_F(KvKeeperTest, ANewProcessFindsWhatWasStored) {
   run(prompt(1, 600));
   store_all();
