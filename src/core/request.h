@@ -167,6 +167,7 @@ struct GenerateRequest {
   // goes on after it, as if nothing had happened. Not reported again.
   std::vector<TokenId> said;
   std::int32_t events_to_skip = 0;  // Of those that the last of `said` makes, how many were reported.
+  bool hash_logits = false;         // Finished tells what its tokens were sampled from. For tests.
   std::int32_t keep_seconds = 0;    // The client asked that the prompt be kept so long (cache_control). 0: it did not.
 
   bool operator==(const GenerateRequest&) const = default;

@@ -72,6 +72,7 @@ struct Finished {
   std::int64_t prefill_us = 0;  // Time spent in prefill steps and in decode steps that this request was part of.
   std::int64_t decode_us = 0;
   std::string violation = {};   // What is not as a schema wants that had to be kept; empty: nothing.
+  std::vector<std::uint64_t> logit_hashes = {};  // Where asked for (GenerateRequest::hash_logits): XXH3-64 of the logits of each token that this worker sampled.
   bool operator==(const Finished&) const = default;
 };
 

@@ -182,6 +182,7 @@ GenerateRequest read_generate(Reader& reader) {
   request.origin = reader.text("origin");
   request.said = reader.tokens("said");
   request.events_to_skip = reader.integer<std::int32_t>("events_to_skip").value_or(0);
+  request.hash_logits = reader.boolean("hash_logits");
   request.keep_seconds = reader.integer<std::int32_t>("keep_seconds").value_or(0);
   if (const Json* stops = reader.find("stop_sequences"); stops != nullptr) {
     if (!stops->is_array()) {
@@ -290,6 +291,7 @@ std::string encode(const Command& command) {
                    if (!request.origin.empty()) object["origin"] = request.origin;
                    if (!request.said.empty()) object["said"] = request.said;
                    if (request.events_to_skip != 0) object["events_to_skip"] = request.events_to_skip;
+                   if (request.hash_logits) object["hash_logits"] = true;
                    if (request.keep_seconds != 0) object["keep_seconds"] = request.keep_seconds;
                  },
                  [&](const Cancel& cancel) { object = {{"cmd", "cancel"}, {"id", number_of(cancel.id)}}; },

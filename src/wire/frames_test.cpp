@@ -58,6 +58,7 @@ TEST(Frames, BlocksToolsAndSettingsComeBackAsTheyWere) {
   request.said = {7, 8};
   request.events_to_skip = 1;
   request.keep_seconds = 300;
+  request.hash_logits = true;
   Prompt& prompt = request.prompt;
   prompt.messages = {
       {Role::user, std::vector<Block>{{TextContent{"a"}, true}, {TextContent{""}}}},
@@ -101,7 +102,7 @@ TEST(Frames, ReportsComeBackAsTheyWere) {
   EXPECT_EQ(event_round_trip(ended), ended);
   const Finished with_call{FinishReason::tool_use, "", {1, 1, 1}, {}, 0, 0};
   EXPECT_EQ(event_round_trip(with_call), with_call);
-  const Finished finished{FinishReason::stop_sequence, "END", {10, 4, 3, 2}, {7}, 100, 200};
+  const Finished finished{FinishReason::stop_sequence, "END", {10, 4, 3, 2}, {7}, 100, 200, "", {1, 0xfedcba9876543210}};
   EXPECT_EQ(event_round_trip(finished), finished);
   const Failed failed = event_round_trip(Failed{{ErrorCode::overloaded, "no room"}});
   EXPECT_EQ(failed.error.code, ErrorCode::overloaded);

@@ -1,5 +1,6 @@
 // Up to the server: frames.h, Report.
 #include <algorithm>
+#include <charconv>
 
 #include "wire/frame_line.h"
 
@@ -27,6 +28,12 @@ StreamEvent read_finish(Reader& reader) {
   finished.usage.kept_tokens = reader.integer<std::int32_t>("kept_tokens").value_or(0);
   finished.usage.output_tokens = reader.integer<std::int32_t>("output_tokens").value_or(0);
   finished.tokens = reader.tokens("tokens");
+  for (const std::string& hash : reader.texts("logit_hashes")) {
+    std::uint64_t value = 0;
+    const auto [end, error] = std::from_chars(hash.data(), hash.data() + hash.size(), value, 16);
+    if (error != std::errc() || end != hash.data() + hash.size()) reader.fail("logit_hashes", "hexadecimal numbers");
+    finished.logit_hashes.push_back(value);
+  }
   finished.prefill_us = reader.integer<std::int64_t>("prefill_us").value_or(0);
   finished.decode_us = reader.integer<std::int64_t>("decode_us").value_or(0);
   return finished;
@@ -187,6 +194,8 @@ std::string encode(const Report& report) {
                              if (finished.usage.kept_tokens != 0) object["kept_tokens"] = finished.usage.kept_tokens;
                              object["output_tokens"] = finished.usage.output_tokens;
                              object["tokens"] = finished.tokens;
+                             // As text: JSON's readers have 53 bits for a number.
+                             for (const std::uint64_t hash : finished.logit_hashes) object["logit_hashes"].push_back(fmt::format("{:016x}", hash));
                              object["prefill_us"] = finished.prefill_us;
                              object["decode_us"] = finished.decode_us;
                            },

@@ -41,6 +41,7 @@ struct Sequence {
   TokenId next = 0;                 // Sampled, not yet run. Meaningful once it decodes.
   std::int32_t output_tokens = 0;
   std::vector<TokenId> sampled;     // The whole answer, what was replayed included.
+  std::vector<std::uint64_t> logit_hashes;  // Where asked for: of each token sampled here.
   std::vector<TokenId> unreported;  // Sampled, what they say still held back.
   std::int32_t events_to_skip = 0;  // The next so many were reported by a worker before this one.
   bool replaying = false;           // What it takes in was said before: nothing is reported.

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "cache/checksum.h"
 #include "worker/plan.h"
 
 namespace pensieve {
@@ -289,6 +290,7 @@ void StepLoop::decode_step() {
 }
 
 void StepLoop::sample_and_report(Sequence& sequence, std::size_t row) {
+  if (sequence.request.hash_logits) sequence.logit_hashes.push_back(checksum_64(std::as_bytes(engine_.logits(row))));
   const std::optional<TokenId> due = sequence.budget.next();
   const TokenId token = due ? *due : sequence.sampler->sample(engine_.logits(row));
   const std::int64_t sampled_us = monotonic_us();
@@ -353,6 +355,7 @@ void StepLoop::finish(Sequence& sequence, FinishReason reason) {
   const std::int32_t kept = sequence.request.keep_seconds > 0 ? sequence.prompt_tokens() - sequence.cached_tokens : 0;
   finished.usage = {sequence.prompt_tokens(), sequence.cached_tokens, sequence.output_tokens, kept};
   finished.tokens = std::move(sequence.unreported);
+  finished.logit_hashes = std::move(sequence.logit_hashes);
   finished.prefill_us = sequence.prefill_us;
   finished.decode_us = sequence.decode_us;
   finished.violation = sequence.answer.violation();
