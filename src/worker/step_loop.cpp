@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kIdleStoring{5};    // How long storing keeps a new request waiting.
 constexpr std::chrono::milliseconds kStoreWait{5};      // The writer is behind: let it catch up.
+constexpr std::int32_t kWorthWaiting = 64;              // Tokens that would be copied, not computed.
 constexpr std::chrono::minutes kNoRest{10};             // Beyond that nothing will be due.
 constexpr std::chrono::seconds kLastStoring{1};         // What is not stored then is lost with this process.
 
@@ -105,7 +106,7 @@ bool StepLoop::handle(Order order) {
 }
 
 void StepLoop::admit_waiting() {
-  while (!waiting_.empty()) {
+  while (!waiting_.empty() && !will_share(waiting_.front())) {
     if (keeper_.any_free()) rereading_.reset();  // What was reread so far stays; its slot may be taken now.
     const auto slot = keeper_.take_slot(waiting_.front().prompt.tokens);
     if (!slot) return;
@@ -113,6 +114,19 @@ void StepLoop::admit_waiting() {
     waiting_.pop_front();
     begin(std::move(request), *slot);
   }
+}
+
+// Whether a prompt that is being read now begins as this one does, and what they share is not read yet. Prompts are
+// read one after the other, so waiting for it costs nothing, and then there is something to copy.
+bool StepLoop::will_share(const GenerateRequest& request) const {
+  if (engine_.kv_shape() == nullptr) return false;
+  const std::vector<TokenId>& prompt = request.prompt.tokens;
+  return std::ranges::any_of(running_, [&](const auto& other) {
+    if (other->decoding() || other->paused || other->finished) return false;
+    const std::vector<TokenId>& theirs = other->request.prompt.tokens;
+    const auto common = static_cast<std::int32_t>(std::ranges::mismatch(theirs, prompt).in1 - theirs.begin());
+    return common >= other->position + kWorthWaiting;
+  });
 }
 
 void StepLoop::begin(GenerateRequest request, SequenceId slot) {

@@ -48,6 +48,7 @@ class StepLoop {
  private:
   bool handle(Order order);  // False: stop now.
   void admit_waiting();
+  bool will_share(const GenerateRequest& request) const;
   void begin(GenerateRequest request, SequenceId slot);
   void entering_step();
   void restored(Sequence& sequence);

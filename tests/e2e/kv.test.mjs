@@ -18,7 +18,8 @@ const greedy = { temperature: 0, max_tokens: 24 };
 const blocksIn = (folder) => readdirSync(folder, { recursive: true }).map(String).filter((name) => name.endsWith(".kv")).map((name) => join(folder, name));
 
 async function start(folder, ...more) {
-  const worker = new Worker(bin("pensieve-worker"), ["--model", await model(), "--slots", "2", "--context", "4096", ...(folder ? ["--store", folder] : []), ...more]);
+  const slots = more.includes("--slots") ? [] : ["--slots", "2"];
+  const worker = new Worker(bin("pensieve-worker"), ["--model", await model(), ...slots, "--context", "4096", ...(folder ? ["--store", folder] : []), ...more]);
   await worker.ready();
   return worker;
 }
@@ -99,6 +100,23 @@ describe("kv", () => {
       await worker.stop();
     });
   }
+
+  test("requests that come at once with a common beginning compute it once", async () => {
+    const worker = await start(null, "--slots", "4");
+    const common = words(33, 250);
+    const several = [1, 2, 3, 4].map((n) => [{ role: "user", content: `${common} ${words(60 + n, 30 + n)}` }]);
+    const shared = await (async () => {
+      worker.send({ cmd: "count", id: next(), messages: [{ role: "user", content: common }] });
+      return (await worker.when((r) => r.event === "counted")).input_tokens;
+    })();
+    const answers = await Promise.all(several.map((messages) => worker.generate({ id: next(), messages, ...seeded })));
+    const computed = answers.map((answer) => started(answer).input_tokens - started(answer).cached_tokens);
+    const own = answers.map((answer) => started(answer).input_tokens - shared);
+    assert.ok(started(answers[0]).cached_tokens < 16);
+    for (const n of [1, 2, 3]) assert.ok(computed[n] <= own[n] + 80, `request ${n}: ${computed[n]} tokens computed, ${own[n]} are its own`);
+    for (const [n, messages] of several.entries()) assert.deepEqual(answers[n].tokens, (await coldAnswer(messages, seeded)).tokens);
+    await worker.stop();
+  });
 
   test("the next turn of a conversation computes only what is new, once the answer was read again", async () => {
     const worker = await start(null);
