@@ -40,8 +40,8 @@ int print_plan(const pensieve::EngineOptions& options) {
   }
   std::string list;
   for (const EngineNeeds& one : *needs) {
-    list += fmt::format(R"({}{{"kv_type":"{}","context_tokens":{},"kv_bytes":{},"compute_bytes":{},"attention_matrix":{}}})", list.empty() ? "" : ",",
-                        one.kv_type == KvType::f16 ? "f16" : "q8_0", one.context_tokens, one.kv_bytes, one.compute_bytes, one.attention_matrix);
+    list += fmt::format(R"({}{{"kv_type":"{}","context_tokens":{},"kv_bytes":{},"compute_bytes":{},"attention_matrix":{},"whole_states":{}}})", list.empty() ? "" : ",",
+                        one.kv_type == KvType::f16 ? "f16" : "q8_0", one.context_tokens, one.kv_bytes, one.compute_bytes, one.attention_matrix, one.whole_states);
   }
   const EngineNeeds& first = needs->front();
   const auto own = process_memory(::getpid()).value_or(ProcessMemory{});

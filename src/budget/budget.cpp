@@ -60,7 +60,8 @@ Budget sum(const ModelNeeds& needs, const Wishes& wishes, const Choice& choice) 
   add("compute buffers", up(kv.compute_bytes(tokens)), "the engine's own sum");
   add("engine work area", work_bytes(needs, choice.context, kv.attention_matrix), kv.attention_matrix ? "attention weights of one step" : "activations");
   add("worker process", needs.process_bytes + kWorkerHeapBytes + choice.slots * needs.vocabulary * 16, "libraries, vocabulary, samplers");
-  add("KV export", up(slot_kv_bytes * std::min(1.0, static_cast<double>(2 * kExportTokens) / tokens)), fmt::format("two blocks of {} tokens on their way to the store", kExportTokens));
+  if (kv.whole_states) add("KV export", up(2 * slot_kv_bytes), "two slots' whole states on their way to and from the store");
+  else add("KV export", up(slot_kv_bytes * std::min(1.0, static_cast<double>(2 * kExportTokens) / tokens)), fmt::format("two blocks of {} tokens on their way to the store", kExportTokens));
   add("requests", budget.requests_bytes, "bodies, prompts, streams that wait for their readers");
   add("server", kServerBytes, "");
   for (const Budget::Line& line : budget.lines) budget.total_bytes += line.bytes;
@@ -154,6 +155,7 @@ Result<ModelNeeds> parse_needs(std::string_view text, std::uint64_t file_bytes, 
     for (const auto& variant : json["variants"]) {
       if (!variant.is_object() || variant.value("kv_type", "") != type) continue;
       kv.attention_matrix = kv.attention_matrix || variant.value("attention_matrix", false);
+      kv.whole_states = kv.whole_states || variant.value("whole_states", false);
       kv.points.push_back({static_cast<double>(number(variant, "context_tokens")), static_cast<double>(number(variant, "kv_bytes")),
                         static_cast<double>(number(variant, "compute_bytes"))});
     }

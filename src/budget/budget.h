@@ -28,6 +28,7 @@ struct KvNeeds {  // Of one KV type, over all slots that were asked about.
   };
   std::vector<Point> points;      // By rising context of one slot, two at least.
   bool attention_matrix = false;  // Steps weigh all cells for all rows at once.
+  bool whole_states = false;      // Its state goes to the store whole: it cannot be cut in blocks.
 
   // Never less than the engine's at contexts between or beyond the points, where the KV cache grows by lines that
   // bend down (a layer with a sliding window stops growing at its window) and buffers by lines that bend up.

@@ -10,9 +10,12 @@ namespace pensieve {
 namespace {
 
 constexpr std::array<char, 8> kMagic = {'P', 'N', 'S', 'V', 'K', 'V', '1', '\n'};
+constexpr std::array<char, 8> kCheckpointMagic = {'P', 'N', 'S', 'V', 'S', 'T', '1', '\n'};
 constexpr std::uint32_t kPiecesMax = 1u << 16;
 constexpr std::uint64_t kPieceBytesMax = std::uint64_t{1} << 32;
 constexpr std::size_t kFixedBytes = kMagic.size() + 8 + 2 * sizeof(BlockKey);
+
+std::size_t tokens_max(bool checkpoint) { return checkpoint ? kCheckpointTokensMax : static_cast<std::size_t>(kBlockTokens); }
 
 std::size_t head_bytes(std::size_t tokens, std::size_t pieces) { return kFixedBytes + tokens * sizeof(TokenId) + pieces * 8 + 8; }
 std::size_t trailer_bytes(std::size_t pieces) { return pieces * 8 + 8; }
@@ -63,9 +66,9 @@ std::uint64_t block_file_bytes(const BlockHead& head) {
 }
 
 Result<BlockWriter> BlockWriter::begin(std::unique_ptr<File> file, const BlockHead& head) {
-  CHECK(!head.tokens.empty() && head.tokens.size() <= kBlockTokens, "a block holds up to kBlockTokens tokens");
+  CHECK(!head.tokens.empty() && head.tokens.size() <= tokens_max(head.checkpoint), "a block holds up to kBlockTokens tokens");
   Packer packer;
-  packer.put(kMagic);
+  packer.put(head.checkpoint ? kCheckpointMagic : kMagic);
   packer.put(static_cast<std::uint32_t>(head.tokens.size()));
   packer.put(static_cast<std::uint32_t>(head.piece_bytes.size()));
   packer.put(head.key);
@@ -95,10 +98,12 @@ Result<BlockReader> BlockReader::open(std::unique_ptr<File> file) {
   std::vector<std::byte> head(kFixedBytes);
   if (Result<void> read = reader.file_->read_at(0, head); !read) return std::move(read).error();
   Unpacker fixed(head);
-  if (fixed.take<std::array<char, 8>>() != kMagic) return corrupt("it does not begin as a block does");
+  const auto magic = fixed.take<std::array<char, 8>>();
+  if (magic != kMagic && magic != kCheckpointMagic) return corrupt("it does not begin as a block does");
+  reader.head_.checkpoint = magic == kCheckpointMagic;
   const auto tokens = fixed.take<std::uint32_t>();
   const auto pieces = fixed.take<std::uint32_t>();
-  if (tokens == 0 || tokens > kBlockTokens || pieces > kPiecesMax) return corrupt("its head has absurd counts");
+  if (tokens == 0 || tokens > tokens_max(reader.head_.checkpoint) || pieces > kPiecesMax) return corrupt("its head has absurd counts");
   head.resize(head_bytes(tokens, pieces));
   if (Result<void> read = reader.file_->read_at(0, head); !read) return std::move(read).error();
   if (!sealed(head)) return corrupt("its head does not match its checksum");

@@ -1,5 +1,6 @@
-// One block on disk: 256 tokens and their KV state, or fewer where a chain ends
-// (docs/kv_store.md has the drawing).
+// One block on disk: 256 tokens and their KV state, or fewer where a chain ends; or
+// a checkpoint: the whole state after a sequence's first tokens, all of them (docs/kv_store.md
+// has the drawing).
 // Every byte of it is covered by a checksum, and nothing is handed on before its
 // own was right: a torn, flipped or swapped file is never used.
 //
@@ -22,9 +23,12 @@ namespace pensieve {
 struct BlockHead {
   BlockKey key;
   BlockKey parent;
-  std::vector<TokenId> tokens;             // kBlockTokens of them, or fewer: the tail of a chain.
+  std::vector<TokenId> tokens;             // kBlockTokens of them, or fewer: the tail of a chain. Of a checkpoint any number.
   std::vector<std::uint64_t> piece_bytes;  // As the engine cuts its state.
+  bool checkpoint = false;                 // Then its parent is the fingerprint.
 };
+
+inline constexpr std::size_t kCheckpointTokensMax = 1u << 20;
 
 std::uint64_t block_file_bytes(const BlockHead& head);
 

@@ -27,6 +27,18 @@ constexpr std::size_t kPartialCandidatesMax = 8;
 FileTime now() { return std::chrono::time_point_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now()); }
 std::int64_t day_of(FileTime time) { return std::chrono::duration_cast<std::chrono::days>(time.time_since_epoch()).count(); }
 
+// "KEY-TOKENS.state"
+std::optional<std::pair<BlockKey, std::int32_t>> parse_checkpoint_name(std::string_view name) {
+  constexpr std::string_view kEnd = ".state";
+  if (name.size() < 32 + 2 + kEnd.size() || name[32] != '-' || !name.ends_with(kEnd)) return std::nullopt;
+  const auto key = parse_key(name.substr(0, 32));
+  const std::string_view digits = name.substr(33, name.size() - 33 - kEnd.size());
+  std::int32_t tokens = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), tokens);
+  if (!key || error != std::errc() || end != digits.data() + digits.size() || tokens <= 0) return std::nullopt;
+  return std::pair(*key, tokens);
+}
+
 // "KEY-PARENT.kv"
 std::optional<std::pair<BlockKey, BlockKey>> parse_name(std::string_view name) {
   if (name.size() != 32 + 1 + 32 + 3 || name[32] != '-' || !name.ends_with(".kv")) return std::nullopt;
@@ -100,14 +112,17 @@ void BlockStore::scan_folder(const std::string& name) {
       continue;
     }
     const auto keys = parse_name(file.name);
-    if (!keys) continue;
-    entries_[keys->first] = {keys->second, folder, file.bytes, file.modified, 0};
+    const auto checkpoint = parse_checkpoint_name(file.name);
+    if (keys) entries_[keys->first] = {keys->second, folder, file.bytes, file.modified, 0, 0};
+    else if (checkpoint) entries_[checkpoint->first] = {parse_key(name).value_or(BlockKey{}), folder, file.bytes, file.modified, 0, checkpoint->second};
+    else continue;
     stats_.bytes += file.bytes;
     ++stats_.blocks;
   }
 }
 
 std::string BlockStore::path_of(const BlockKey& key, const Entry& entry) const {
+  if (entry.checkpoint_tokens > 0) return fmt::format("{}/{}/{}-{}.state", options_.folder, *entry.folder, hex(key), entry.checkpoint_tokens);
   return fmt::format("{}/{}/{}-{}.kv", options_.folder, *entry.folder, hex(key), hex(entry.parent));
 }
 
@@ -146,6 +161,20 @@ std::optional<BlockStore::Partial> BlockStore::best_partial(const BlockKey& pare
   return best;
 }
 
+std::optional<BlockStore::Checkpoint> BlockStore::longest_checkpoint(std::span<const TokenId> prompt) const {
+  const std::lock_guard lock(mutex_);
+  std::set<std::int32_t, std::greater<>> lengths;
+  for (const auto& [key, entry] : entries_) {
+    if (entry.checkpoint_tokens > 0 && entry.checkpoint_tokens <= std::ssize(prompt) && *entry.folder == own_folder_) lengths.insert(entry.checkpoint_tokens);
+  }
+  for (const std::int32_t length : lengths) {
+    const BlockKey key = child_of(fingerprint_, prompt.first(static_cast<std::size_t>(length)));
+    const auto found = entries_.find(key);
+    if (found != entries_.end() && found->second.checkpoint_tokens == length) return Checkpoint{key, length};
+  }
+  return std::nullopt;
+}
+
 Result<BlockReader> BlockStore::read(const BlockKey& key, const BlockKey& parent) {
   Result<BlockReader> reader = open_block(key, parent);
   if (reader) {
@@ -157,11 +186,13 @@ Result<BlockReader> BlockStore::read(const BlockKey& key, const BlockKey& parent
 
 Result<BlockReader> BlockStore::open_block(const BlockKey& key, const BlockKey& parent) {
   std::string path;
+  bool checkpoint = false;
   {
     const std::lock_guard lock(mutex_);
     const auto found = entries_.find(key);
     if (found == entries_.end()) return Error{ErrorCode::not_found, "no such block"};
     path = path_of(key, found->second);
+    checkpoint = found->second.checkpoint_tokens > 0;
   }
   auto file = files_.open(path);
   if (!file) {
@@ -170,7 +201,7 @@ Result<BlockReader> BlockStore::open_block(const BlockKey& key, const BlockKey& 
     return std::move(file).error();
   }
   Result<BlockReader> reader = BlockReader::open(*std::move(file));
-  if (reader && (reader->head().key != key || reader->head().parent != parent)) reader = Error{ErrorCode::corrupt, "it holds another block than its name says"};
+  if (reader && (reader->head().key != key || reader->head().parent != parent || reader->head().checkpoint != checkpoint)) reader = Error{ErrorCode::corrupt, "it holds another block than its name says"};
   if (!reader && reader.error().code == ErrorCode::corrupt) set_aside(key);
   return reader;
 }
@@ -409,7 +440,8 @@ Result<void> BlockStore::carry_out(Job& job) {
 // killed in between finds its block again at once.
 Result<void> BlockStore::complete() {
   if (Result<void> finished = writer_->finish(); !finished) return finished;
-  const Entry entry{writing_head_.parent, &own_folder_, writing_bytes_, now() + writing_pinned_for_, 0};
+  const std::int32_t checkpoint_tokens = writing_head_.checkpoint ? static_cast<std::int32_t>(writing_head_.tokens.size()) : 0;
+  const Entry entry{writing_head_.parent, &own_folder_, writing_bytes_, now() + writing_pinned_for_, 0, checkpoint_tokens};
   const std::string path = path_of(writing_head_.key, entry);
   if (Result<void> renamed = files_.rename(writing_path_, path); !renamed) return renamed;
   if (writing_pinned_for_.count() > 0) (void)files_.set_modified(path, entry.used);  // So that the next process knows.

@@ -1,7 +1,8 @@
 // Blocks on disk, for all conversations, models and restarts.
 //
 // The file system is the index: a block's file is named by its key and its
-// parent's ("KEY-PARENT.kv", in a folder named by the fingerprint), its size and
+// parent's ("KEY-PARENT.kv", in a folder named by the fingerprint; a checkpoint's by its
+// key and the number of its tokens, "KEY-TOKENS.state"), its size and
 // its time of last use are the file's own. So there is no index to lose, to
 // rebuild or to disagree with the files (docs/decisions/0005): opening the store
 // lists its folders. A time of use in the future pins a block until then.
@@ -79,6 +80,14 @@ class BlockStore {
   };
   std::optional<Partial> best_partial(const BlockKey& parent, std::span<const TokenId> rest, std::int32_t least);
 
+  // The longest checkpoint of `prompt`: after its first so many tokens.
+  struct Checkpoint {
+    BlockKey key;
+    std::int32_t tokens = 0;
+    bool operator==(const Checkpoint&) const = default;
+  };
+  std::optional<Checkpoint> longest_checkpoint(std::span<const TokenId> prompt) const;
+
   // A block for reading; a miss when it is not what it should be (it is set aside then).
   // The caller compares head().tokens with those it wants.
   Result<BlockReader> read(const BlockKey& key, const BlockKey& parent);
@@ -104,6 +113,7 @@ class BlockStore {
     std::uint64_t bytes = 0;
     FileTime used{};
     int children = 0;
+    std::int32_t checkpoint_tokens = 0;  // 0: a block.
   };
   struct Job {  // For the writer thread.
     enum class Kind { begin, piece, drop } kind = Kind::begin;

@@ -16,7 +16,7 @@ std::string text_of(Files& files, const std::string& path, std::uint64_t bytes) 
   return text;
 }
 
-bool is_block(const std::string& name) { return name.ends_with(".kv"); }
+bool is_block(const std::string& name) { return name.ends_with(".kv") || name.ends_with(".state"); }
 
 }  // namespace
 

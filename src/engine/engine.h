@@ -111,7 +111,7 @@ class Engine {
   // ---- moving KV state; only where kv_shape() is not null ----
 
   virtual const KvShape* kv_shape() const = 0;
-  virtual std::string kv_problem() const = 0;  // Why there is none, for a human.
+  virtual std::string kv_problem() const = 0;  // Why there is none, and no whole states, for a human.
   // `sequence` now has cells for [0, tokens), of no meaning until each is written.
   // What it held before is gone. On an error it is empty.
   virtual Result<void> claim_kv(SequenceId sequence, std::int32_t tokens) = 0;
@@ -122,6 +122,18 @@ class Engine {
   virtual std::uint64_t give_back_kv(SequenceId) { return 0; }
   // The first `count` tokens of a piece that was read with `from_tokens` tokens.
   virtual void write_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<const std::byte> from, std::int32_t from_tokens) = 0;
+
+  // ---- whole states: of models whose state cannot be cut (kv_shape() is null) ----
+  // A sequence of such a model is forgotten whole, and a state stands for all tokens that were run.
+
+  // What a state's bytes depend on beside model and engine, for fingerprints; empty: there are none.
+  virtual std::string state_layout() const { return {}; }
+  // States after a multiple of so many tokens compute on bit for bit; others may differ in the last bits.
+  virtual std::int32_t state_grain() const { return 1; }
+  virtual std::size_t state_bytes(SequenceId) const { return 0; }
+  virtual Result<void> save_state(SequenceId, std::span<std::byte>) const { return Error{ErrorCode::unavailable, "no whole states"}; }  // state_bytes() of them.
+  // What the sequence held is gone. On an error it is empty.
+  virtual Result<void> load_state(SequenceId, std::span<const std::byte>) { return Error{ErrorCode::unavailable, "no whole states"}; }
 };
 
 // How keys and values are kept; q8_0 halves them (docs/decisions/0007).
@@ -147,6 +159,7 @@ struct EngineNeeds {
   std::uint64_t kv_bytes = 0;       // All slots, recurrent state included.
   std::uint64_t compute_bytes = 0;  // Graph and output buffers.
   bool attention_matrix = false;    // Steps weigh all cells for all rows at once.
+  bool whole_states = false;        // Its state cannot be cut in blocks: sliding window, recurrent, hybrid.
   std::int32_t context_trained = 0;
   std::int32_t heads = 0;
   std::int32_t embedding = 0;

@@ -191,6 +191,7 @@ Result<void> FakeEngine::step(std::span<const Row> rows) {
 std::span<const float> FakeEngine::logits(std::size_t row) const { return logits_.at(row); }
 
 void FakeEngine::forget(SequenceId sequence, std::int32_t from_position) {
+  CHECK(!options_.whole_states || from_position == 0, "a state that cannot be cut is forgotten whole");
   for (auto* piece : {&sequences_, &second_piece_}) {
     std::vector<TokenId>& tokens = (*piece)[sequence];
     tokens.resize(std::min(tokens.size(), static_cast<std::size_t>(from_position)));
@@ -214,6 +215,27 @@ void FakeEngine::write_kv(SequenceId sequence, std::size_t piece, std::int32_t b
   std::vector<TokenId>& tokens = (piece == 0 ? sequences_ : second_piece_).at(sequence);
   CHECK(begin + count <= std::ssize(tokens), "cells are claimed before they are written");
   std::memcpy(tokens.data() + begin, from.data(), static_cast<std::size_t>(count) * sizeof(TokenId));
+}
+
+std::size_t FakeEngine::state_bytes(SequenceId sequence) const {
+  const auto found = sequences_.find(sequence);
+  return found == sequences_.end() ? 0 : found->second.size() * 2 * sizeof(TokenId);
+}
+
+Result<void> FakeEngine::save_state(SequenceId sequence, std::span<std::byte> out) const {
+  CHECK(out.size() == state_bytes(sequence), "a state is saved whole");
+  std::memcpy(out.data(), sequences_.at(sequence).data(), out.size() / 2);
+  std::memcpy(out.data() + out.size() / 2, second_piece_.at(sequence).data(), out.size() / 2);
+  return {};
+}
+
+Result<void> FakeEngine::load_state(SequenceId sequence, std::span<const std::byte> state) {
+  for (auto* piece : {&sequences_, &second_piece_}) {
+    std::vector<TokenId>& tokens = (*piece)[sequence];
+    tokens.resize(state.size() / 2 / sizeof(TokenId));
+    std::memcpy(tokens.data(), state.data() + (piece == &sequences_ ? 0 : state.size() / 2), tokens.size() * sizeof(TokenId));
+  }
+  return {};
 }
 
 std::uint64_t FakeEngine::give_back_kv(SequenceId sequence) {

@@ -38,6 +38,8 @@ struct FakeEngineOptions {
   std::int32_t slots = 2;
   std::int32_t context_tokens = 4096;
   std::chrono::microseconds step_time{0};  // Every step takes this long.
+  bool whole_states = false;               // Its state cannot be cut, as that of a recurrent model.
+  std::int32_t state_grain = 1;
 };
 
 class FakeEngine final : public Engine {
@@ -51,12 +53,17 @@ class FakeEngine final : public Engine {
   std::span<const float> logits(std::size_t row) const override;
   void forget(SequenceId sequence, std::int32_t from_position) override;
   Result<std::unique_ptr<Sampler>> make_sampler(const Sampling& sampling, const Grammar* grammar) override;
-  const KvShape* kv_shape() const override { return &kv_shape_; }
+  const KvShape* kv_shape() const override { return options_.whole_states ? nullptr : &kv_shape_; }
   std::string kv_problem() const override { return {}; }
   Result<void> claim_kv(SequenceId sequence, std::int32_t tokens) override;
   void read_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<std::byte> out) const override;
   std::uint64_t give_back_kv(SequenceId sequence) override;
   void write_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<const std::byte> from, std::int32_t from_tokens) override;
+  std::string state_layout() const override { return options_.whole_states ? "fake states" : ""; }
+  std::int32_t state_grain() const override { return options_.state_grain; }
+  std::size_t state_bytes(SequenceId sequence) const override;
+  Result<void> save_state(SequenceId sequence, std::span<std::byte> out) const override;
+  Result<void> load_state(SequenceId sequence, std::span<const std::byte> state) override;
 
  private:
   FakeEngineOptions options_;

@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "base/check.h"
+#include "engine/attention/attention.h"
 #include "base/log.h"
 #include "engine/engine.h"
 #include "engine/llama_attention.h"
@@ -25,6 +26,7 @@
 #include "engine/llama_kv.h"
 #include "engine/llama_products.h"
 #include "engine/llama_proof.h"
+#include "engine/llama_state.h"
 
 namespace pensieve {
 namespace {
@@ -310,16 +312,20 @@ struct GraphWatch {
   }
 };
 
+bool has_whole_states(const llama_model* model) { return llama_model_is_recurrent(model) || llama_model_is_hybrid(model) || llama_model_n_swa(model) > 0; }
+
 class LlamaEngine final : public Engine {
  public:
-  LlamaEngine(ModelHandle model, ContextHandle context, std::unique_ptr<GraphWatch> watch, EngineFacts facts)
+  LlamaEngine(ModelHandle model, ContextHandle context, std::unique_ptr<GraphWatch> watch, EngineFacts facts, KvType kv_type)
       : model_(std::move(model)),
         watch_(std::move(watch)),
         context_(std::move(context)),
         facts_(std::move(facts)),
         vocabulary_(llama_model_get_vocab(model_.get())),
         batch_(llama_batch_init(kStepRowsMax, 0, 1)),
-        kv_(LlamaKv::probe(context_.get(), model_.get(), watch_->kv, facts_.kernels)) {
+        kv_(LlamaKv::probe(context_.get(), model_.get(), watch_->kv, facts_.kernels)),
+        states_(kv_ || !has_whole_states(model_.get()) ? Result<void>(Error{ErrorCode::unavailable, "not needed"}) : probe_llama_states(context_.get(), model_.get())),
+        kv_type_(kv_type == KvType::f16 ? "f16" : "q8_0") {
     // Processors call it for every node of the graph; false means: go on.
     llama_set_abort_callback(
         context_.get(),
@@ -376,7 +382,10 @@ class LlamaEngine final : public Engine {
 
   std::uint64_t pulse() const override { return pulse_.load(std::memory_order_relaxed); }
   const KvShape* kv_shape() const override { return kv_ ? &kv_->shape() : nullptr; }
-  std::string kv_problem() const override { return kv_ ? std::string() : kv_.error().message; }
+  std::string kv_problem() const override {
+    if (kv_ || states_) return {};
+    return has_whole_states(model_.get()) ? fmt::format("{}; {}", kv_.error().message, states_.error().message) : kv_.error().message;
+  }
 
   Result<void> claim_kv(SequenceId sequence, std::int32_t tokens) override {
     forget(sequence, 0);
@@ -392,6 +401,14 @@ class LlamaEngine final : public Engine {
   }
   std::uint64_t give_back_kv(SequenceId sequence) override { return kv_ ? kv_->give_back(sequence) : 0; }
 
+  std::string state_layout() const override { return states_ ? fmt::format("whole states;{};{}", facts_.kernels, kv_type_) : std::string(); }
+  // The engine leaves out cells that a sliding window has passed: those that stay come to lie elsewhere, and attention
+  // adds up by tiles of cells.
+  std::int32_t state_grain() const override { return llama_model_n_swa(model_.get()) > 0 ? static_cast<std::int32_t>(kTileCells) : 1; }
+  std::size_t state_bytes(SequenceId sequence) const override { return llama_state_bytes(context_.get(), sequence); }
+  Result<void> save_state(SequenceId sequence, std::span<std::byte> out) const override { return save_llama_state(context_.get(), sequence, out); }
+  Result<void> load_state(SequenceId sequence, std::span<const std::byte> state) override { return load_llama_state(context_.get(), sequence, state); }
+
  private:
   ModelHandle model_;
   std::unique_ptr<GraphWatch> watch_;  // The context calls it.
@@ -402,6 +419,8 @@ class LlamaEngine final : public Engine {
   llama_batch batch_;
   std::atomic<std::uint64_t> pulse_ = 0;
   Result<LlamaKv> kv_;
+  Result<void> states_;  // Good where there are whole states.
+  const char* kv_type_;
 };
 
 Sampling recommended_sampling(const llama_model* model) {
@@ -574,7 +593,7 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, 
   facts.step_rows_max = kStepRowsMax;
   facts.kv_bytes = taken.kv_bytes;
   facts.defaults = recommended_sampling(model.get());
-  return std::unique_ptr<Engine>(std::make_unique<LlamaEngine>(std::move(model), std::move(context), std::move(watch), std::move(facts)));
+  return std::unique_ptr<Engine>(std::make_unique<LlamaEngine>(std::move(model), std::move(context), std::move(watch), std::move(facts), options.kv_type));
 }
 
 Result<std::vector<EngineNeeds>> plan_llama_engine(const EngineOptions& options, std::span<const EngineVariant> variants) {
@@ -597,6 +616,7 @@ Result<std::vector<EngineNeeds>> plan_llama_engine(const EngineOptions& options,
     if (!context) continue;  // Not every model takes every KV type.
     needs.kv_type = variant.kv_type;
     needs.attention_matrix = params.flash_attn_type == LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    needs.whole_states = has_whole_states(model.get());
     needs.context_tokens = static_cast<std::int32_t>(llama_n_ctx_seq(context.get()));
     needs.context_trained = llama_model_n_ctx_train(model.get());
     needs.heads = llama_model_n_head(model.get());

@@ -27,7 +27,7 @@ std::chrono::microseconds since(TimePoint begun) { return std::chrono::duration_
 
 KvKeeper::KvKeeper(Engine& engine, std::unique_ptr<BlockStore> store, bool exact)
     : engine_(engine), store_(std::move(store)), exact_(exact), slots_(static_cast<std::size_t>(engine.facts().slots)) {
-  if (engine_.kv_shape() == nullptr) return;
+  CHECK(engine_.kv_shape() != nullptr, "another keeper is for states that cannot be cut");
   for (const std::size_t bytes : engine_.kv_shape()->piece_token_bytes) block_bytes_ += bytes * kBlockTokens;
 }
 
@@ -36,6 +36,26 @@ bool KvKeeper::any_free() const {
     if (is_free(SequenceId{i})) return true;
   }
   return false;
+}
+
+std::vector<SequenceId> KvKeeper::spare_slots() const {
+  std::vector<SequenceId> spare;
+  if (spare_ != Spare::nothing) return spare;
+  for (std::int32_t i = 0; i < std::ssize(slots_); ++i) {
+    const SequenceId id{i};
+    const bool missed = !at(id).tokens.empty() && !is_stored(at(id));
+    if (is_free(id) && !missed && !(export_ && export_->slot == id)) spare.push_back(id);
+  }
+  return spare;
+}
+
+bool KvKeeper::is_stored(const Slot& slot) const {
+  if (!store_ || to_be_stored(slot) || slot.prefilled < std::ssize(slot.tokens)) return false;
+  const auto chain = chain_of(store_->fingerprint(), slot.tokens);
+  const auto whole = static_cast<std::int32_t>(chain.size());
+  const std::int32_t tail = static_cast<std::int32_t>(slot.tokens.size()) - whole * kBlockTokens;
+  const bool tail_stored = tail < kTailTokensMin || (slot.tail && slot.tail->block == whole && slot.tail->tokens == tail);
+  return store_->longest_chain(chain) == chain.size() && tail_stored;
 }
 
 bool KvKeeper::is_source(SequenceId id) const {
@@ -56,8 +76,7 @@ std::int32_t KvKeeper::common(const Slot& slot, std::span<const TokenId> prompt)
   return std::max(0, std::min(length, static_cast<std::int32_t>(prompt.size()) - (exact_ ? kPrefillRowsMin : 1)));
 }
 
-std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt) {
-  const bool movable = engine_.kv_shape() != nullptr;
+std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt, std::chrono::seconds keep_for) {
   std::optional<SequenceId> source, oldest;
   std::int32_t best = 0;
   for (std::int32_t i = 0; i < std::ssize(slots_); ++i) {
@@ -65,9 +84,7 @@ std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt) {
     const bool free = is_free(SequenceId{i});
     if (free && (!oldest || slot.last_used < at(*oldest).last_used)) oldest = SequenceId{i};
     const std::int32_t length = common(slot, prompt);
-    if (length == 0 || (!free && !movable)) continue;
-    // A state that cannot be cut is gone on with, or not at all.
-    if (!movable && length != held(SequenceId{i})) continue;
+    if (length == 0) continue;
     const bool better = length > best || (length == best && free && !is_free(*source));
     if (better) {
       source = SequenceId{i};
@@ -78,7 +95,7 @@ std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt) {
 
   std::vector<BlockKey> chain;
   std::int32_t stored = 0;
-  if (store_ && movable && (reading_pays() || ++turned_down_ % kMeasureAgainEvery == 0)) {
+  if (store_ && (reading_pays() || ++turned_down_ % kMeasureAgainEvery == 0)) {
     chain = chain_of(store_->fingerprint(), prompt);
     chain.resize(store_->longest_chain(chain));
     stored = std::min(static_cast<std::int32_t>(chain.size()) * kBlockTokens, static_cast<std::int32_t>(prompt.size()) - (exact_ ? kPrefillRowsMin : 1));
@@ -98,14 +115,14 @@ std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt) {
 
   // The conversation that lies there goes on in its own slot; another one that only
   // begins alike takes the slot that was idle longest, and a copy.
-  const bool goes_on = source && best >= stored && is_free(*source) && (best * 4 >= held(*source) * 3 || *source == *oldest || !movable);
+  const bool goes_on = source && best >= stored && is_free(*source) && (best * 4 >= held(*source) * 3 || *source == *oldest);
   const SequenceId target = goes_on ? *source : *oldest;
   Slot& slot = at(target);
   finish_storing(target, !goes_on);
   slot.busy = true;
   slot.given_back.reset();
   slot.last_used = ++uses_;
-  slot.keep_for = {};
+  slot.keep_for = keep_for;
   slot.tail_due.reset();
   if (goes_on) {
     cut(target, best);
@@ -232,14 +249,13 @@ void KvKeeper::spoiled(SequenceId id) {
   slot = std::move(empty);
 }
 
-void KvKeeper::prompt_read(SequenceId id, std::chrono::seconds keep_for) {
+void KvKeeper::prompt_read(SequenceId id) {
   Slot& slot = at(id);
-  slot.keep_for = keep_for;
-  if (!store_ || engine_.kv_shape() == nullptr) return;
+  if (!store_) return;
   const auto chain = chain_of(store_->fingerprint(), slot.tokens);
   const bool again = seen_before(chain);
-  if (keep_for.count() > 0) store_->used(chain, keep_for);
-  if (keep_for.count() > 0 || again) want_stored(id);
+  if (slot.keep_for.count() > 0) store_->used(chain, slot.keep_for);
+  if (slot.keep_for.count() > 0 || again) want_stored(id);
 }
 
 // Whether another request began with the first block of this one, too.
@@ -270,7 +286,7 @@ bool KvKeeper::reading_pays(std::int32_t tokens_read, std::int32_t tokens_gained
 // ---- storing ----
 
 void KvKeeper::want_stored(SequenceId id) {
-  if (!store_ || engine_.kv_shape() == nullptr || !reading_pays()) return;
+  if (!store_ || !reading_pays()) return;
   Slot& slot = at(id);
   slot.blocks_wanted = std::max(slot.blocks_wanted, reusable(slot) / kBlockTokens);
   const std::int32_t tail = reusable(slot) % kBlockTokens;
@@ -383,16 +399,8 @@ wire::KvFacts KvKeeper::facts() const {
   facts.tokens_from_store = tokens_from_store_;
   for (const Slot& slot : slots_) facts.bytes_given_back += slot.given_back.value_or(0);
   if (!store_) return facts;
-  const StoreStats stats = store_->stats();
-  facts.store_blocks = stats.blocks;
-  facts.store_bytes = stats.bytes;
-  facts.store_blocks_written = stats.blocks_written;
-  facts.store_blocks_read = stats.blocks_read;
-  facts.store_blocks_evicted = stats.blocks_evicted;
-  facts.store_blocks_set_aside = stats.blocks_set_aside;
-  facts.store_bytes_written_today = stats.bytes_written_today;
+  add_store_facts(store_->stats(), facts);
   facts.store_pending = static_cast<std::uint64_t>(std::ranges::count_if(slots_, [](const Slot& slot) { return slot.blocks_looked_at < slot.blocks_wanted || slot.tail_due; }));
-  facts.store_problem = stats.problem;
   return facts;
 }
 
@@ -401,7 +409,7 @@ wire::KvFacts KvKeeper::facts() const {
 // Not while something of it is to be stored or read again first, if it may wait for that.
 std::optional<TimePoint> KvKeeper::give_back_at(SequenceId id) const {
   const Slot& slot = at(id);
-  if (spare_ == Spare::nothing || slot.given_back || engine_.kv_shape() == nullptr || !is_free(id) || (export_ && export_->slot == id) || to_be_stored(slot)) return std::nullopt;
+  if (spare_ == Spare::nothing || slot.given_back || !is_free(id) || (export_ && export_->slot == id) || to_be_stored(slot)) return std::nullopt;
   const bool may_be_lost = spare_ == Spare::all || slot.tokens.empty();
   if (may_be_lost) return TimePoint{};
   const bool unread = exact_ && slot.prefilled < held(id) && held(id) >= kPrefillRowsMin;
@@ -430,7 +438,7 @@ void KvKeeper::give_back() {
 // ---- reading answers again ----
 
 std::optional<SequenceId> KvKeeper::find_unread() const {
-  if (!exact_ || engine_.kv_shape() == nullptr || spare_ == Spare::all) return std::nullopt;  // What is dropped anyway is not read again.
+  if (!exact_ || spare_ == Spare::all) return std::nullopt;  // What is dropped anyway is not read again.
   for (std::int32_t i = 0; i < std::ssize(slots_); ++i) {
     const SequenceId id{i};
     if (is_free(id) && at(id).prefilled < held(id) && held(id) >= kPrefillRowsMin) return id;

@@ -1,87 +1,48 @@
-// What the slots hold, and how the beginning of a prompt is had without computing
-// it: it still lies in a free slot, in another slot, or in the block store.
+// SlotKeeper for models whose KV state can be cut in blocks: what a prompt begins with
+// still lies in a free slot, in another slot, or in the block store.
 //
-// A slot keeps its cells when its request ends; the next one that begins alike
-// goes on from there. What a slot holds is written to the store behind the
-// decoding, a piece at a time (work()), so that it outlives the slot and the process.
+// What a slot holds is written to the store a piece at a time (work()).
 //
 // The last tokens, fewer than a block, are stored when they have rested: as long as it
 // would take to compute them again, at least a second. So a conversation that goes on
 // at once does not write its end again and again, and what is lost with the
 // process was computed a moment ago.
-//
-// Exact mode (docs/decisions/0002): only cells that a prefill chunk of 8 rows and
-// more made are used again, because the engine's kernel for fewer rows rounds
-// differently. The cells of an answer were made one by one; they are read again when
-// nothing else is to do (unread()), and until then they are not reused.
-//
-//   Owns     the record of every slot's tokens, the store.
-//   Threads  the engine thread.
-//   Units    tokens; a position is an index into a slot's tokens.
 #pragma once
 
-#include <chrono>
-#include <memory>
-#include <optional>
-#include <span>
 #include <unordered_set>
-#include <vector>
 
-#include "base/clock.h"
-#include "cache/block_store.h"
-#include "engine/engine.h"
-#include "wire/frames.h"
+#include "worker/slot_keeper.h"
 
 namespace pensieve {
 
-class KvKeeper {
+class KvKeeper final : public SlotKeeper {
  public:
   // `store` may be null: then only what lies in slots is used again.
   KvKeeper(Engine& engine, std::unique_ptr<BlockStore> store, bool exact);
 
-  // A slot for `prompt`, taken until release(). Call restore_some() until it is done.
-  std::optional<SequenceId> take_slot(std::span<const TokenId> prompt);
-  bool any_free() const;
-  bool restoring(SequenceId slot) const { return at(slot).restore.has_value(); }
-  void restore_some(SequenceId slot);  // About one block.
-  std::int32_t held(SequenceId slot) const { return static_cast<std::int32_t>(at(slot).tokens.size()); }
-
-  // These tokens were run after the others of the slot.
-  void ran(SequenceId slot, std::span<const TokenId> tokens, bool as_prefill);
-  void spoiled(SequenceId slot);  // A step failed: its cells are in doubt. Slots that are being filled from it keep what they have.
-  // The prompt was read whole. Marked (or seen before) it is stored now, else when the turn ends.
-  void prompt_read(SequenceId slot, std::chrono::seconds keep_for);
-  void release(SequenceId slot);  // The turn ended; the cells stay.
-
-  bool has_work() const;
-  std::chrono::milliseconds next_work_in() const;  // When tails will have rested; a long time for none.
-  void hurry() { in_haste_ = true; }  // The process ends: nothing rests any more.
-  // Stores pieces for about so long; at least one when `credit` covers what one took lately.
-  void work(std::chrono::microseconds credit);
-
-  // The machine is short of memory. `cold`: what free slots hold is stored without rest, and the memory
-  // of those that were free for kColdAfter goes back to the system. `all`: at once, and where
-  // there is no store what they held is lost.
-  enum class Spare { nothing, cold, all };
-  void spare(Spare how) { spare_ = how; }
-  void give_back();  // What is due of that; not while a slot is being read again.
-  static constexpr std::chrono::seconds kColdAfter{10};
-
-  // A free slot whose last tokens no prefill made yet, in exact mode. Run them from
-  // `begin` on as a prefill, then call reread_done(); the slot is cut back to `begin` by this call.
-  struct Unread {
-    SequenceId slot{};
-    std::int32_t begin = 0;
-    std::vector<TokenId> tokens;  // From `begin` on.
-  };
-  std::optional<Unread> unread();
-  void reread_done(SequenceId slot) { want_stored(slot); }
-  bool has_unread() const { return find_unread().has_value(); }
-
-  void note_prefill_rate(double tokens_per_second) { prefill_rate_ = tokens_per_second; }
-  bool store_is_behind() const { return store_ && store_->backlog_full(); }
-  bool flush(TimePoint deadline);  // What was begun is on disk. False: the deadline passed.
-  wire::KvFacts facts() const;
+  std::optional<SequenceId> take_slot(std::span<const TokenId> prompt, std::chrono::seconds keep_for) override;
+  bool any_free() const override;
+  std::vector<SequenceId> spare_slots() const override;
+  bool restoring(SequenceId slot) const override { return at(slot).restore.has_value(); }
+  void restore_some(SequenceId slot) override;
+  std::int32_t held(SequenceId slot) const override { return static_cast<std::int32_t>(at(slot).tokens.size()); }
+  void ran(SequenceId slot, std::span<const TokenId> tokens, bool as_prefill) override;
+  void spoiled(SequenceId slot) override;
+  void prompt_read(SequenceId slot) override;
+  void release(SequenceId slot) override;
+  bool has_work() const override;
+  std::chrono::milliseconds next_work_in() const override;
+  void hurry() override { in_haste_ = true; }
+  void work(std::chrono::microseconds credit) override;
+  void spare(Spare how) override { spare_ = how; }
+  void give_back() override;
+  std::optional<Unread> unread() override;
+  void reread_done(SequenceId slot) override { want_stored(slot); }
+  bool has_unread() const override { return find_unread().has_value(); }
+  void note_prefill_rate(double tokens_per_second) override { prefill_rate_ = tokens_per_second; }
+  bool store_is_behind() const override { return store_ && store_->backlog_full(); }
+  bool flush(TimePoint deadline) override;
+  wire::KvFacts facts() const override;
 
  private:
   struct Tail {
@@ -138,6 +99,7 @@ class KvKeeper {
   bool reading_pays(std::int32_t tokens_read, std::int32_t tokens_gained) const;
   std::optional<SequenceId> find_unread() const;
   bool is_source(SequenceId slot) const;  // Another slot is being filled from it.
+  bool is_stored(const Slot& slot) const;
   bool is_free(SequenceId slot) const { return !at(slot).busy && !is_source(slot); }
   void copy_block(SequenceId slot, Restore& restore);
   bool read_block(SequenceId slot, Restore& restore);

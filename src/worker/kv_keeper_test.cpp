@@ -50,11 +50,11 @@ class KvKeeperTest : public ::testing::Test {
   // Takes a slot, fills it, runs the rest of the prompt and `answer` tokens one by one. The
   // engine CHECKs that what it was given back is what it once computed.
   Ran run(const std::vector<TokenId>& tokens, int answer = 3, bool release = true) {
-    const SequenceId slot = *keeper_->take_slot(tokens);
+    const SequenceId slot = *keeper_->take_slot(tokens, 0s);
     while (keeper_->restoring(slot)) keeper_->restore_some(slot);
     const int cached = keeper_->held(slot);
     step(slot, std::span(tokens).subspan(static_cast<std::size_t>(cached)), true);
-    keeper_->prompt_read(slot, 0s);
+    keeper_->prompt_read(slot);
     for (int i = 0; i < answer; ++i) step(slot, std::array{TokenId{100 + i}}, false);
     if (release) keeper_->release(slot);
     return {slot, cached};
@@ -112,11 +112,11 @@ TEST_F(KvKeeperTest, WhatLiesInABusySlotIsCopied) {
 TEST_F(KvKeeperTest, ASlotThatIsCopiedFromIsNotTakenMeanwhile) {
   const auto first = run(prompt(1, 600), 3, false);
   const auto tokens = prompt(1, 600);
-  const SequenceId second = *keeper_->take_slot(tokens);
+  const SequenceId second = *keeper_->take_slot(tokens, 0s);
   ASSERT_TRUE(keeper_->restoring(second));
   keeper_->release(first.slot);
   EXPECT_FALSE(keeper_->any_free());
-  EXPECT_FALSE(keeper_->take_slot(prompt(3, 50)));
+  EXPECT_FALSE(keeper_->take_slot(prompt(3, 50), 0s));
   while (keeper_->restoring(second)) keeper_->restore_some(second);
   EXPECT_TRUE(keeper_->any_free());
 }
@@ -127,13 +127,13 @@ TEST_F(KvKeeperTest, ASlotThatIsSpoiledWhileItIsCopiedFromGivesNoMore) {
   for (const int copied : {0, 256, 512}) {
     restart();
     const auto first = run(tokens, 3, false);
-    const SequenceId second = *keeper_->take_slot(tokens);
+    const SequenceId second = *keeper_->take_slot(tokens, 0s);
     for (int done = 0; done < copied; done += 256) keeper_->restore_some(second);
     ASSERT_TRUE(keeper_->restoring(second));
     keeper_->spoiled(first.slot);
     keeper_->release(first.slot);
     EXPECT_TRUE(keeper_->any_free()) << "nothing is read from it any more";
-    const SequenceId third = *keeper_->take_slot(prompt(2, 300));
+    const SequenceId third = *keeper_->take_slot(prompt(2, 300), 0s);
     EXPECT_EQ(third, first.slot);
     step(third, prompt(2, 300), true);
     while (keeper_->restoring(second)) keeper_->restore_some(second);
@@ -282,7 +282,7 @@ TEST_F(KvKeeperTest, AnswersAreRightWhicheverCallToTheDiskFails) {
       options.free_min = 0;
       auto store = BlockStore::open(files, options, fingerprint_of("fake"), "{}");
       keeper_ = std::make_unique<KvKeeper>(*engine_, store ? *std::move(store) : nullptr, true);
-      const SequenceId slot = *keeper_->take_slot(question);
+      const SequenceId slot = *keeper_->take_slot(question, 300s);
       while (keeper_->restoring(slot)) keeper_->restore_some(slot);
       const int cached = keeper_->held(slot);
       found += cached;
@@ -290,7 +290,7 @@ TEST_F(KvKeeperTest, AnswersAreRightWhicheverCallToTheDiskFails) {
       if (cached > 0) engine_->read_kv(slot, 0, 0, cached, std::as_writable_bytes(std::span(there)));
       ASSERT_TRUE(std::ranges::equal(there, std::span(question).first(there.size()))) << "call " << nth;
       step(slot, std::span(question).subspan(there.size()), true);
-      keeper_->prompt_read(slot, 300s);
+      keeper_->prompt_read(slot);
       std::size_t row = question.size() - there.size() - 1;
       for (int i = 0; i < 20; ++i) {
         const auto logits = engine_->logits(row);

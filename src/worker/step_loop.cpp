@@ -23,7 +23,7 @@ constexpr std::chrono::seconds kLastStoring{1};         // What is not stored th
 }  // namespace
 
 StepLoop::StepLoop(Engine& engine, const ChatTemplate& chat, Inbox& inbox, Progress& progress, WirePort& port, AnswerMemory& answers, std::unique_ptr<BlockStore> store, bool exact)
-    : engine_(engine), chat_(chat), inbox_(inbox), progress_(progress), port_(port), answers_(answers), keeper_(engine, std::move(store), exact) {}
+    : engine_(engine), chat_(chat), inbox_(inbox), progress_(progress), port_(port), answers_(answers), keeper_(make_slot_keeper(engine, std::move(store), exact)) {}
 
 StepLoop::~StepLoop() = default;
 
@@ -32,11 +32,11 @@ void StepLoop::run() {
   bool stopping = false;
   while (!stopping) {
     const bool work = any_entering() || any_decoding();
-    const bool behind = keeper_.has_work() || rereading_ || keeper_.has_unread();
+    const bool behind = keeper_->has_work() || rereading_ || keeper_->has_unread();
     if (!work && !behind && running_.empty() && waiting_.empty() && input_ended_) break;
-    const bool someone_can_enter = !waiting_.empty() && keeper_.any_free();
+    const bool someone_can_enter = !waiting_.empty() && keeper_->any_free();
     const bool nothing_to_do = !work && !behind && !someone_can_enter;
-    const auto rest = keeper_.next_work_in();
+    const auto rest = keeper_->next_work_in();
     if (nothing_to_do && rest < kNoRest) inbox_.wait(rest);
     for (Order& order : inbox_.take(nothing_to_do && rest >= kNoRest)) {
       stopping = stopping || !handle(std::move(order));
@@ -52,19 +52,19 @@ void StepLoop::run() {
     else if (beside) decode_step();
     else if (behind && !idle_step()) inbox_.wait(kStoreWait);
     enter_next = !enter;
-    if (any_decoding()) keeper_.work(last_step_ / kStoringShare);
+    if (any_decoding()) keeper_->work(last_step_ / kStoringShare);
     drop_finished();
-    if (!rereading_) keeper_.give_back();
+    if (!rereading_) keeper_->give_back();
     // With all that belongs to a step, so that a forecast made of it is right.
     if (read_rows_ > 0) pace_.read(read_rows_, beside, SteadyClock::now() - begun);
     if (decoded_rows_ > 0) pace_.decoded(decoded_rows_, SteadyClock::now() - begun);
     publish();
   }
   drop_finished();
-  keeper_.hurry();
+  keeper_->hurry();
   const TimePoint deadline = SteadyClock::now() + kLastStoring;
-  while (keeper_.has_work() && SteadyClock::now() < deadline) keeper_.work(kIdleStoring);
-  keeper_.flush(deadline);
+  while (keeper_->has_work() && SteadyClock::now() < deadline) keeper_->work(kIdleStoring);
+  keeper_->flush(deadline);
 }
 
 bool StepLoop::handle(Order order) {
@@ -93,12 +93,12 @@ bool StepLoop::handle(Order order) {
   if (const auto* memory = std::get_if<wire::Memory>(&order)) {
     const bool short_of_it = memory->level == "critical" || memory->level == "emergency";
     if (short_of_it) rereading_.reset();
-    keeper_.spare(short_of_it ? KvKeeper::Spare::all : memory->level == "safe" ? KvKeeper::Spare::nothing : KvKeeper::Spare::cold);
+    keeper_->spare(short_of_it ? SlotKeeper::Spare::all : memory->level == "safe" ? SlotKeeper::Spare::nothing : SlotKeeper::Spare::cold);
     return true;
   }
   if (std::holds_alternative<EndOfInput>(order)) {
     input_ended_ = true;
-    keeper_.hurry();
+    keeper_->hurry();
     return true;
   }
   for (const auto& sequence : running_) finish(*sequence, FinishReason::cancelled);
@@ -107,8 +107,8 @@ bool StepLoop::handle(Order order) {
 
 void StepLoop::admit_waiting() {
   while (!waiting_.empty() && !will_share(waiting_.front())) {
-    if (keeper_.any_free()) rereading_.reset();  // What was reread so far stays; its slot may be taken now.
-    const auto slot = keeper_.take_slot(waiting_.front().prompt.tokens);
+    if (keeper_->any_free()) rereading_.reset();  // What was reread so far stays; its slot may be taken now.
+    const auto slot = keeper_->take_slot(waiting_.front().prompt.tokens, std::chrono::seconds(waiting_.front().keep_seconds));
     if (!slot) return;
     GenerateRequest request = std::move(waiting_.front());
     waiting_.pop_front();
@@ -132,11 +132,11 @@ bool StepLoop::will_share(const GenerateRequest& request) const {
 void StepLoop::begin(GenerateRequest request, SequenceId slot) {
   auto sampler = engine_.make_sampler(request.sampling, request.grammar ? &*request.grammar : nullptr);
   if (!sampler) {
-    keeper_.release(slot);
+    keeper_->release(slot);
     return fail(request.id, std::move(sampler).error());
   }
   auto sequence = std::make_unique<Sequence>(std::move(request), slot, *std::move(sampler), chat_, engine_.vocabulary());
-  sequence->restoring = keeper_.restoring(slot);
+  sequence->restoring = keeper_->restoring(slot);
   if (!sequence->restoring) restored(*sequence);
   running_.push_back(std::move(sequence));
 }
@@ -144,7 +144,7 @@ void StepLoop::begin(GenerateRequest request, SequenceId slot) {
 // Its slot holds what could be had without computing.
 void StepLoop::restored(Sequence& sequence) {
   sequence.restoring = false;
-  sequence.position = sequence.cached_tokens = keeper_.held(sequence.slot);
+  sequence.position = sequence.cached_tokens = keeper_->held(sequence.slot);
   const std::int32_t kept = sequence.request.keep_seconds > 0 ? sequence.prompt_tokens() - sequence.cached_tokens : 0;
   port_.send(wire::Event{sequence.request.id, Started{sequence.prompt_tokens(), sequence.cached_tokens, kept}});
   sequence.events_to_skip = sequence.request.events_to_skip;
@@ -169,9 +169,9 @@ void StepLoop::entering_step() {
   const auto chosen = std::ranges::find_if(running_, [](const auto& s) { return !s->decoding() && !s->paused && !s->finished; });
   Sequence& sequence = **chosen;
   if (sequence.restoring) {
-    keeper_.restore_some(sequence.slot);
+    keeper_->restore_some(sequence.slot);
     ++progress_.steps;
-    if (!keeper_.restoring(sequence.slot)) restored(sequence);
+    if (!keeper_->restoring(sequence.slot)) restored(sequence);
   } else if (sequence.prefilling()) {
     prefill_step(sequence);
   } else {
@@ -186,14 +186,14 @@ bool StepLoop::run_rows(Sequence& sequence, bool as_prefill) {
   last_step_ = std::chrono::duration_cast<std::chrono::microseconds>(SteadyClock::now() - begun);
   ++progress_.steps;
   if (!done) {
-    keeper_.spoiled(sequence.slot);
+    keeper_->spoiled(sequence.slot);
     sequence.finished = true;
     fail(sequence.request.id, done.error());
     return false;
   }
   std::vector<TokenId> tokens;
   for (const Row& row : rows_) tokens.push_back(row.token);
-  keeper_.ran(sequence.slot, tokens, as_prefill);
+  keeper_->ran(sequence.slot, tokens, as_prefill);
   sequence.position += static_cast<std::int32_t>(rows_.size());
   sequence.prefill_us += last_step_.count();
   return true;
@@ -201,7 +201,7 @@ bool StepLoop::run_rows(Sequence& sequence, bool as_prefill) {
 
 void StepLoop::prefill_step(Sequence& sequence) {
   const std::int32_t chunk = prefill_chunk(prefill_rate_, kPrefillBudget, engine_.facts().step_rows_max, any_decoding());
-  const std::int32_t end = prefill_chunk_end(sequence.position, sequence.prompt_tokens(), chunk);
+  const std::int32_t end = keeper_->chunk_end(sequence.slot, prefill_chunk_end(sequence.position, sequence.prompt_tokens(), chunk));
   const bool resumes = !sequence.request.said.empty();
   rows_.clear();
   for (std::int32_t at = sequence.position; at < end; ++at) {
@@ -212,12 +212,12 @@ void StepLoop::prefill_step(Sequence& sequence) {
   read_rows_ = rows_.size();
   const double rate = static_cast<double>(rows_.size()) / std::max(seconds(last_step_), 1e-6);
   prefill_rate_ = prefill_rate_ == 0 ? rate : 0.7 * prefill_rate_ + 0.3 * rate;
-  keeper_.note_prefill_rate(prefill_rate_);
+  keeper_->note_prefill_rate(prefill_rate_);
   if (sequence.prefilling()) {
     port_.send(wire::Event{sequence.request.id, Prefilled{end, sequence.prompt_tokens()}});
     return;
   }
-  keeper_.prompt_read(sequence.slot, std::chrono::seconds(sequence.request.keep_seconds));
+  keeper_->prompt_read(sequence.slot);
   if (sequence.request.max_tokens == 0) {
     finish(sequence, FinishReason::max_tokens);  // Only the prompt was to be read.
   } else if (!resumes) {
@@ -238,34 +238,34 @@ void StepLoop::refeed_step(Sequence& sequence) {
 // Nobody waits for a token: store what is not stored yet, then read answers again.
 // False: there was nothing that could be done just now.
 bool StepLoop::idle_step() {
-  if (keeper_.has_work() && !keeper_.store_is_behind()) {
-    keeper_.work(kIdleStoring);
+  if (keeper_->has_work() && !keeper_->store_is_behind()) {
+    keeper_->work(kIdleStoring);
     return true;
   }
-  if (!rereading_) rereading_ = keeper_.unread();
+  if (!rereading_) rereading_ = keeper_->unread();
   if (!rereading_) return false;
   reread_step();
   return true;
 }
 
 void StepLoop::reread_step() {
-  KvKeeper::Unread& unread = *rereading_;
-  const std::int32_t begin = keeper_.held(unread.slot);
+  SlotKeeper::Unread& unread = *rereading_;
+  const std::int32_t begin = keeper_->held(unread.slot);
   const std::int32_t total = unread.begin + static_cast<std::int32_t>(unread.tokens.size());
   const std::int32_t chunk = prefill_chunk(prefill_rate_, kPrefillBudget, engine_.facts().step_rows_max, true);
-  const std::int32_t end = prefill_chunk_end(begin, total, chunk);
+  const std::int32_t end = keeper_->chunk_end(unread.slot, prefill_chunk_end(begin, total, chunk));
   rows_.clear();
   for (std::int32_t at = begin; at < end; ++at) rows_.push_back({unread.slot, at, unread.tokens[static_cast<std::size_t>(at - unread.begin)], false});
   if (const Result<void> done = engine_.step(rows_); !done) {
     log::warn("reading an answer again failed: {}", done.error().message);
-    keeper_.spoiled(unread.slot);
+    keeper_->spoiled(unread.slot);
     rereading_.reset();
     return;
   }
   ++progress_.steps;
-  keeper_.ran(unread.slot, std::span(unread.tokens).subspan(static_cast<std::size_t>(begin - unread.begin), rows_.size()), true);
+  keeper_->ran(unread.slot, std::span(unread.tokens).subspan(static_cast<std::size_t>(begin - unread.begin), rows_.size()), true);
   if (end < total) return;
-  keeper_.reread_done(unread.slot);
+  keeper_->reread_done(unread.slot);
   rereading_.reset();
 }
 
@@ -291,12 +291,12 @@ void StepLoop::decode_step() {
   for (std::size_t row = 0; row < ready.size(); ++row) {
     Sequence& sequence = *ready[row];
     if (!done) {
-      keeper_.spoiled(sequence.slot);
+      keeper_->spoiled(sequence.slot);
       sequence.finished = true;
       fail(sequence.request.id, done.error());
       continue;
     }
-    keeper_.ran(sequence.slot, std::span(&sequence.next, 1), false);
+    keeper_->ran(sequence.slot, std::span(&sequence.next, 1), false);
     ++sequence.position;
     sequence.decode_us += last_step_.count();
     sample_and_report(sequence, row);
@@ -384,7 +384,7 @@ void StepLoop::fail(RequestId id, Error error) {
 
 void StepLoop::drop_finished() {
   for (const auto& sequence : running_) {
-    if (sequence->finished) keeper_.release(sequence->slot);
+    if (sequence->finished) keeper_->release(sequence->slot);
   }
   std::erase_if(running_, [](const auto& sequence) { return sequence->finished; });
 }
@@ -392,7 +392,7 @@ void StepLoop::drop_finished() {
 void StepLoop::publish() {
   progress_.running = static_cast<std::int32_t>(running_.size());
   progress_.waiting = static_cast<std::int32_t>(waiting_.size());
-  progress_.publish(keeper_.facts(), pace_.pace());
+  progress_.publish(keeper_->facts(), pace_.pace());
 }
 
 Sequence* StepLoop::find(RequestId id) {

@@ -4,7 +4,7 @@
 // with decode steps, so a long prompt delays running streams by at most one chunk
 // a token (kPrefillBudget).
 //
-// A request's beginning is taken from where it lies (kv_keeper.h), and a request that
+// A request's beginning is taken from where it lies (slot_keeper.h), and a request that
 // a worker before this one had begun goes on where that one stopped.
 //
 //   Owns     the running sequences and the line before them, the record of the slots.
@@ -22,7 +22,7 @@
 #include "worker/answer_memory.h"
 #include "worker/answer_reader.h"
 #include "worker/inbox.h"
-#include "worker/kv_keeper.h"
+#include "worker/slot_keeper.h"
 #include "worker/pace_meter.h"
 #include "worker/sequence.h"
 #include "worker/wire_port.h"
@@ -79,8 +79,8 @@ class StepLoop {
   AnswerMemory& answers_;
   std::vector<std::unique_ptr<Sequence>> running_;  // In order of arrival.
   std::deque<GenerateRequest> waiting_;
-  KvKeeper keeper_;
-  std::optional<KvKeeper::Unread> rereading_;
+  std::unique_ptr<SlotKeeper> keeper_;
+  std::optional<SlotKeeper::Unread> rereading_;
   std::vector<Row> rows_;
   std::chrono::microseconds last_step_{0};
   double prefill_rate_ = 0;       // Tokens a second, moving average.

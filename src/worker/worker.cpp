@@ -129,14 +129,15 @@ class WireThread {
 // Everything that decides what the bytes of a block mean, and whether the same would be computed again.
 Result<std::unique_ptr<BlockStore>> open_store(const WorkerOptions& options, const Engine& engine) {
   if (options.store.folder.empty()) return Error{ErrorCode::unavailable, "--store off"};
-  if (engine.kv_shape() == nullptr) return Error{ErrorCode::unavailable, engine.kv_problem()};
+  const std::string layout = engine.kv_shape() != nullptr ? engine.kv_shape()->layout : engine.state_layout();
+  if (layout.empty()) return Error{ErrorCode::unavailable, engine.kv_problem()};
   Files& files = real_files();
   if (Result<void> made = files.make_folder(options.store.folder); !made) return std::move(made).error();
   const auto identity = model_identity(files, options.model_path, options.store.folder);
   if (!identity) return identity.error();
   const EngineFacts& facts = engine.facts();
   const std::string about = fmt::format(R"({{"model":"{}","file":"{}","engine":"{}","backends":"{}","exact":{},"layout":"{}"}})", json_safe(facts.name), hex(*identity),
-                                        json_safe(options.engine_version), json_safe(facts.backends), options.exact, engine.kv_shape()->layout);
+                                        json_safe(options.engine_version), json_safe(facts.backends), options.exact, layout);
   return BlockStore::open(files, options.store, fingerprint_of(about), about);
 }
 
@@ -170,7 +171,8 @@ int run_worker(const WorkerOptions& options, const EngineLoader& load) {
   auto store = open_store(options, **engine);
   const std::string store_problem = store ? std::string() : store.error().message;
   if (!store && !options.store.folder.empty()) log::warn("store: off: {}", store_problem);
-  const bool exact = options.exact && (*engine)->kv_shape() != nullptr;
+  // A state that cannot be cut is read again from a checkpoint, or not at all.
+  const bool exact = options.exact && ((*engine)->kv_shape() != nullptr || store);
 
   port.send(wire::Ready{{facts.name, facts.architecture, facts.parameters, facts.file_bytes, facts.context_trained, (*engine)->vocabulary().size()},
                         facts.slots,

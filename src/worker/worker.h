@@ -20,7 +20,7 @@ struct WorkerOptions {
   std::string engine_version;
   std::string model_path;     // For the block store's fingerprint.
   StoreOptions store;         // No folder: no block store.
-  bool exact = true;          // See kv_keeper.h.
+  bool exact = true;          // See slot_keeper.h.
   int in_fd = 0;
   int out_fd = 1;
 };
