@@ -23,7 +23,11 @@ Json kv_json(const WorkerStatus& worker) {
   const wire::KvFacts& kv = worker.kv;
   const std::string& why_off = worker.ready->store_problem;
   const std::string& why_not_written = kv.store_problem;
-  return {{"exact", worker.ready->exact},
+  // null: not tried yet.
+  const Json exact = !worker.ready->exact ? Json(false) : kv.exact_tried ? Json(kv.exact_differs.empty()) : Json();
+  const std::string why_not_exact = worker.ready->exact ? kv.exact_differs : "--exact off, or a model whose state cannot be moved";
+  return {{"exact", exact},
+          {"exact_problem", why_not_exact.empty() ? Json() : Json(why_not_exact)},
           {"tokens_from_slots", kv.tokens_from_slots},
           {"tokens_from_store", kv.tokens_from_store},
           {"answers_recognised", kv.answers_recognised},

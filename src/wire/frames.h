@@ -126,6 +126,8 @@ struct KvFacts {  // What was reused, and what the block store holds. Counted si
   std::uint64_t store_pending = 0;  // Slots of which something will be stored yet.
   std::string store_problem;  // Why nothing is written; empty: it is.
   std::uint64_t bytes_given_back = 0;  // Memory of free slots that the system has, because it is short of it.
+  bool exact_tried = false;    // The self-check was done, and
+  std::string exact_differs;   // this is what it saw; empty: the same logits in all conditions.
   bool operator==(const KvFacts&) const = default;
 };
 struct HealthReport {

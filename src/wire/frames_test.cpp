@@ -107,7 +107,7 @@ TEST(Frames, ReportsComeBackAsTheyWere) {
   const Failed failed = event_round_trip(Failed{{ErrorCode::overloaded, "no room"}});
   EXPECT_EQ(failed.error.code, ErrorCode::overloaded);
   EXPECT_EQ(failed.error.message, "no room");
-  const HealthReport health{"ready", 1, 2, 3, 4, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, "full", 12}, {100.5, 50.25, 64, {0.125, 0, 0.5}}};
+  const HealthReport health{"ready", 1, 2, 3, 4, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, "full", 12, true, "beside another"}, {100.5, 50.25, 64, {0.125, 0, 0.5}}};
   EXPECT_EQ(report_round_trip(health), health);
   EXPECT_EQ(report_round_trip(Fatal{{ErrorCode::corrupt, "bad file"}}).error.message, "bad file");
 }

@@ -61,6 +61,8 @@ KvFacts read_kv_facts(Reader& reader) {
   Reader kv(*object);
   for (const auto& [name, member] : kKvNumbers) facts.*member = kv.integer<std::uint64_t>(name).value_or(0);
   facts.store_problem = kv.text("store_problem");
+  facts.exact_tried = kv.boolean("exact_tried");
+  facts.exact_differs = kv.text("exact_differs");
   if (kv.failed()) reader.fail("kv", kv.take_error().message);
   return facts;
 }
@@ -212,6 +214,8 @@ std::string encode(const Report& report) {
             Json& kv = object["kv"];
             for (const auto& [name, member] : kKvNumbers) kv[name] = health.kv.*member;
             kv["store_problem"] = health.kv.store_problem;
+            kv["exact_tried"] = health.kv.exact_tried;
+            kv["exact_differs"] = health.kv.exact_differs;
             object["pace"] = {{"alone_tokens_per_second", health.pace.alone_tokens_per_second}, {"beside_tokens_per_second", health.pace.beside_tokens_per_second},
                               {"beside_chunk", health.pace.beside_chunk}, {"step_seconds", health.pace.step_seconds}};
           },

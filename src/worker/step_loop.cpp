@@ -23,7 +23,9 @@ constexpr std::chrono::seconds kLastStoring{1};         // What is not stored th
 }  // namespace
 
 StepLoop::StepLoop(Engine& engine, const ChatTemplate& chat, Inbox& inbox, Progress& progress, WirePort& port, AnswerMemory& answers, std::unique_ptr<BlockStore> store, bool exact)
-    : engine_(engine), chat_(chat), inbox_(inbox), progress_(progress), port_(port), answers_(answers), keeper_(make_slot_keeper(engine, std::move(store), exact)) {}
+    : engine_(engine), chat_(chat), inbox_(inbox), progress_(progress), port_(port), answers_(answers), keeper_(make_slot_keeper(engine, std::move(store), exact)) {
+  if (exact) check_.emplace(engine);
+}
 
 StepLoop::~StepLoop() = default;
 
@@ -32,7 +34,7 @@ void StepLoop::run() {
   bool stopping = false;
   while (!stopping) {
     const bool work = any_entering() || any_decoding();
-    const bool behind = keeper_->has_work() || rereading_ || keeper_->has_unread();
+    const bool behind = keeper_->has_work() || rereading_ || keeper_->has_unread() || check_is_due();
     if (!work && !behind && running_.empty() && waiting_.empty() && input_ended_) break;
     const bool someone_can_enter = !waiting_.empty() && keeper_->any_free();
     const bool nothing_to_do = !work && !behind && !someone_can_enter;
@@ -93,6 +95,7 @@ bool StepLoop::handle(Order order) {
   if (const auto* memory = std::get_if<wire::Memory>(&order)) {
     const bool short_of_it = memory->level == "critical" || memory->level == "emergency";
     if (short_of_it) rereading_.reset();
+    if (check_) check_->forget();
     keeper_->spare(short_of_it ? SlotKeeper::Spare::all : memory->level == "safe" ? SlotKeeper::Spare::nothing : SlotKeeper::Spare::cold);
     return true;
   }
@@ -108,6 +111,7 @@ bool StepLoop::handle(Order order) {
 void StepLoop::admit_waiting() {
   while (!waiting_.empty() && !will_share(waiting_.front())) {
     if (keeper_->any_free()) rereading_.reset();  // What was reread so far stays; its slot may be taken now.
+    if (check_) check_->forget();
     const auto slot = keeper_->take_slot(waiting_.front().prompt.tokens, std::chrono::seconds(waiting_.front().keep_seconds));
     if (!slot) return;
     GenerateRequest request = std::move(waiting_.front());
@@ -235,11 +239,15 @@ void StepLoop::refeed_step(Sequence& sequence) {
   run_rows(sequence, false);
 }
 
-// Nobody waits for a token: store what is not stored yet, then read answers again.
+// Nobody waits for a token: store what is not stored yet, try once what exact mode promises, then read answers again.
 // False: there was nothing that could be done just now.
 bool StepLoop::idle_step() {
   if (keeper_->has_work() && !keeper_->store_is_behind()) {
     keeper_->work(kIdleStoring);
+    return true;
+  }
+  if (check_is_due()) {
+    check_step();
     return true;
   }
   if (!rereading_) rereading_ = keeper_->unread();
@@ -267,6 +275,28 @@ void StepLoop::reread_step() {
   if (end < total) return;
   keeper_->reread_done(unread.slot);
   rereading_.reset();
+}
+
+bool StepLoop::check_is_due() const {
+  if (!check_ || !running_.empty() || !waiting_.empty() || input_ended_ || rereading_) return false;
+  return check_->underway() || std::ssize(keeper_->spare_slots()) >= std::min(2, engine_.facts().slots);
+}
+
+void StepLoop::check_step() {
+  if (!check_->underway()) {
+    check_slots_ = keeper_->spare_slots();
+    check_slots_.resize(static_cast<std::size_t>(std::min(2, engine_.facts().slots)));
+    for (const SequenceId slot : check_slots_) keeper_->spoiled(slot);  // What it held is stored.
+  }
+  const TimePoint begun = SteadyClock::now();
+  check_->step(check_slots_.front(), check_slots_.size() > 1 ? std::optional(check_slots_.back()) : std::nullopt);
+  check_time_ += std::chrono::duration_cast<std::chrono::microseconds>(SteadyClock::now() - begun);
+  ++progress_.steps;
+  if (!check_->done()) return;
+  differs_ = check_->differs();
+  check_.reset();
+  if (differs_->empty()) log::info("exact: the same logits cut, beside another, fed again and moved (tried in {} ms)", check_time_.count() / 1000);
+  else log::warn("exact: not on this machine with this model: {}; answers may differ in the last bits by how they were computed", *differs_);
 }
 
 void StepLoop::decode_step() {
@@ -392,7 +422,10 @@ void StepLoop::drop_finished() {
 void StepLoop::publish() {
   progress_.running = static_cast<std::int32_t>(running_.size());
   progress_.waiting = static_cast<std::int32_t>(waiting_.size());
-  progress_.publish(keeper_->facts(), pace_.pace());
+  wire::KvFacts facts = keeper_->facts();
+  facts.exact_tried = differs_.has_value();
+  facts.exact_differs = differs_.value_or("");
+  progress_.publish(std::move(facts), pace_.pace());
 }
 
 Sequence* StepLoop::find(RequestId id) {

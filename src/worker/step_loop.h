@@ -24,6 +24,7 @@
 #include "worker/inbox.h"
 #include "worker/slot_keeper.h"
 #include "worker/pace_meter.h"
+#include "worker/self_check.h"
 #include "worker/sequence.h"
 #include "worker/wire_port.h"
 
@@ -57,6 +58,8 @@ class StepLoop {
   void decode_step();
   bool idle_step();
   void reread_step();
+  bool check_is_due() const;
+  void check_step();
   bool run_rows(Sequence& sequence, bool as_prefill);
   void replay(Sequence& sequence);
   void sample_and_report(Sequence& sequence, std::size_t row);
@@ -81,6 +84,10 @@ class StepLoop {
   std::deque<GenerateRequest> waiting_;
   std::unique_ptr<SlotKeeper> keeper_;
   std::optional<SlotKeeper::Unread> rereading_;
+  std::optional<SelfCheck> check_;  // Of what exact mode promises; until it is done. Runs when nothing else is to do.
+  std::vector<SequenceId> check_slots_;
+  std::chrono::microseconds check_time_{0};
+  std::optional<std::string> differs_;  // What it said.
   std::vector<Row> rows_;
   std::chrono::microseconds last_step_{0};
   double prefill_rate_ = 0;       // Tokens a second, moving average.

@@ -118,6 +118,26 @@ describe("kv", () => {
     await worker.stop();
   });
 
+  test("a worker tries by itself what exact mode promises, and gives way to requests", async () => {
+    const worker = await start(null);
+    const messages = ask(35, 90);
+    const answer = await worker.generate({ id: next(), messages, ...seeded }); // Perhaps in the midst of it.
+    assert.deepEqual(answer.tokens, (await coldAnswer(messages, seeded)).tokens);
+    await worker.stop();
+    const idle = await start(null);
+    const kv = await settled(idle);
+    assert.equal(kv.exact_tried, true);
+    assert.equal(kv.exact_differs, "");
+    assert.match(idle.log, /exact: the same logits cut, beside another, fed again and moved \(tried in \d+ ms\)/);
+    const late = await idle.generate({ id: next(), messages, ...seeded });
+    assert.deepEqual(late.tokens, answer.tokens);
+    await idle.stop();
+    const never = await start(null, "--no-exact");
+    assert.equal((await never.when((r) => r.event === "ready")).exact, false);
+    assert.equal((await settled(never)).exact_tried, false);
+    await never.stop();
+  });
+
   test("the next turn of a conversation computes only what is new, once the answer was read again", async () => {
     const worker = await start(null);
     const first = ask(30, 120);

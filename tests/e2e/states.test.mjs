@@ -61,6 +61,9 @@ for (const shape of ["tiny-gemma3", "tiny-lfm2", "tiny-mamba2"]) {
       return answer;
     };
     let worker = await start(t, shape, store);
+    const kv = await settled(worker);
+    assert.ok(kv.exact_tried);
+    assert.equal(kv.exact_differs, "");
     let messages = [{ role: "user", content: words(1, 200) }];
     let before = 0; // Tokens of the turns before.
     for (let turn = 1; turn <= 3; ++turn) {
@@ -111,7 +114,8 @@ for (const shape of ["tiny-gemma3", "tiny-lfm2", "tiny-mamba2"]) {
 
 test("through the API: a second turn and a restarted worker read their prompt from a checkpoint", async () => {
   const server = await Server.start({ modelFile: model("tiny-lfm2"), args: ["--slots", "2", "--context", "2048", "--store", join(folder, "store-api")] });
-  const health = await server.health();
+  const health = await server.until((health) => health.kv.exact !== null);
+  assert.equal(health.kv.exact, true);
   assert.equal(health.kv.store.problem, null);
   const turn = async (messages) => (await server.post(ask("", { messages, temperature: 0, max_tokens: 24 }))).json();
   const first = [{ role: "user", content: words(1, 150) }];
