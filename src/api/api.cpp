@@ -319,7 +319,18 @@ awaitable<void> Api::messages(http::Exchange& exchange) {
   }
   note_normalised(*asked, request.id);
   Asked common{std::move(asked->model), asked->stream, std::move(asked->prompt), asked->sampling, asked->max_tokens, std::move(asked->stop_sequences), asked->keep_seconds};
-  auto writer = std::make_unique<anthropic::MessageWriter>(new_message_id(), common.model, asked->thinking_omitted);
+  std::string message_id = new_message_id();
+  anthropic::MessageWriter::Diagnose diagnose;
+  if (asked->diagnose) {
+    anthropic::PromptMarks marks = anthropic::marks_of(common.prompt, loaded_model());
+    diagnose = [this, message_id, previous = std::move(asked->previous_message_id), marks = std::move(marks)](const Started& started) {
+      std::optional<anthropic::CacheMiss> miss;
+      if (previous) miss = prompts_.compare(*previous, marks, started);
+      prompts_.keep(message_id, marks, started.input_tokens);
+      return miss;
+    };
+  }
+  auto writer = std::make_unique<anthropic::MessageWriter>(std::move(message_id), common.model, asked->thinking_omitted, std::move(diagnose));
   co_await generate(exchange, kAnthropic, std::move(common), std::move(writer));
 }
 

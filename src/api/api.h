@@ -19,6 +19,7 @@
 #include "api/answer.h"
 #include "api/anthropic/batches.h"
 #include "api/anthropic/messages_request.h"
+#include "api/anthropic/prompt_marks.h"
 #include "budget/ledger.h"
 #include "documents/sources.h"
 #include "http/exchange.h"
@@ -93,6 +94,7 @@ class Api {
   http::Reply health(const http::Request& request) const;
   http::Reply metrics_text() const;
   std::string model_id() const;
+  std::string loaded_model() const;
 
   boost::asio::io_context& io_;
   ApiOptions options_;
@@ -101,6 +103,7 @@ class Api {
   Ledger& ledger_;
   Forecast& forecast_;
   Promises& promises_;
+  anthropic::PromptMemory prompts_;
   Supervisor& supervisor_;
   Metrics& metrics_;
   anthropic::Batches* batches_ = nullptr;

@@ -62,6 +62,12 @@ std::string Api::model_id() const {
   return id;
 }
 
+// Changes when another model is loaded in this one's place.
+std::string Api::loaded_model() const {
+  const auto& ready = supervisor_.status().ready;
+  return ready ? fmt::format("{} of {} bytes", ready->model.name, ready->model.file_bytes) : std::string();
+}
+
 http::Reply Api::models(const http::Request& request) const {
   if (!supervisor_.status().ready) return error_reply(503, "the model is still loading", request.id);
   const http::Reply one = model(request, model_id());

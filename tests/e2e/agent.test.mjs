@@ -182,6 +182,36 @@ describe("an agent's requests", () => {
     await guarded.stop();
   });
 
+  test("diagnostics say why a prompt was not in the cache", async () => {
+    const own = await Server.start({ fake: true, args: ["--slots", "1", "--context", "65536"] });
+    const client = new Anthropic({ baseURL: own.url, apiKey: "k", maxRetries: 0 });
+    const filler = "some words that fill a prompt, so that it is worth its place in the cache. ".repeat(6);
+    const body = (previous, more = {}) => ({ model: "m", max_tokens: 50, system: `Be brief. ${filler}`, tools: [weather], messages: [{ role: "user", content: `${filler} one` }], diagnostics: { previous_message_id: previous }, ...more });
+    const first = await client.messages.create(body(null));
+    assert.equal(first.diagnostics, null, "the first turn");
+    const turn = [...body(null).messages, { role: "assistant", content: first.content }, { role: "user", content: "two" }];
+    const second = await client.messages.create(body(first.id, { messages: turn }));
+    assert.equal(second.diagnostics, null, "it was there");
+    assert.ok(second.usage.cache_read_input_tokens > 400);
+    const reason = async (previous, more) => {
+      const streamed = await client.messages.stream(body(previous, more)).finalMessage();
+      const whole = await client.messages.create(body(previous, more));
+      assert.equal(streamed.diagnostics?.cache_miss_reason.type, whole.diagnostics?.cache_miss_reason.type);
+      return { ...streamed.diagnostics.cache_miss_reason, reused: streamed.usage.cache_read_input_tokens };
+    };
+    const before = Object.values(second.usage).filter((n) => typeof n === "number").reduce((sum, n) => sum + n) - second.usage.output_tokens;
+    const system = await reason(second.id, { messages: turn, system: `Be kind. ${filler}` });
+    assert.equal(system.type, "system_changed");
+    assert.equal(system.cache_missed_input_tokens, before - system.reused);
+    assert.equal((await reason(second.id, { messages: turn, tools: [weather, add] })).type, "tools_changed");
+    assert.equal((await reason(second.id, { messages: [{ role: "user", content: `${filler} other` }, ...turn.slice(1)] })).type, "messages_changed");
+    assert.deepEqual((await client.messages.create(body("msg_nobody", { messages: turn }))).diagnostics, { cache_miss_reason: { type: "previous_message_not_found" } });
+    // Another conversation takes the only slot, and there is no store.
+    await client.messages.create({ model: "m", max_tokens: 50, messages: [{ role: "user", content: `something else ${filler}` }] });
+    assert.deepEqual((await client.messages.create(body(second.id, { messages: turn }))).diagnostics, { cache_miss_reason: { type: "unavailable" } });
+    await own.stop();
+  });
+
   test("what clients send and local models cannot have is dropped or told", async () => {
     const search = await (await server.post(ask("find it", { tools: [{ type: "web_search_20250305", name: "web_search" }], tool_choice: { type: "tool", name: "web_search" } }))).json();
     assert.equal(search.content[0].text, "find it");

@@ -53,7 +53,14 @@ Json details_json(const std::string& violation) {
   return violation.empty() ? Json() : Json{{"type", "schema_violation"}, {"explanation", violation}};
 }
 
-Json message_json(const std::string& id, const std::string& model) {
+Json diagnostics_json(const std::optional<CacheMiss>& miss) {
+  if (!miss) return Json();
+  Json reason = {{"type", miss->type}};
+  if (miss->missed_tokens) reason["cache_missed_input_tokens"] = *miss->missed_tokens;
+  return {{"cache_miss_reason", reason}};
+}
+
+Json message_json(const std::string& id, const std::string& model, const std::optional<CacheMiss>& miss) {
   return {{"id", id},
           {"type", "message"},
           {"role", "assistant"},
@@ -62,7 +69,8 @@ Json message_json(const std::string& id, const std::string& model) {
           {"stop_reason", nullptr},
           {"stop_sequence", nullptr},
           {"stop_details", nullptr},
-          {"container", nullptr}};
+          {"container", nullptr},
+          {"diagnostics", diagnostics_json(miss)}};
 }
 
 }  // namespace
@@ -72,8 +80,8 @@ struct MessageWriter::Content {
   std::string input;  // Of the call that is open.
 };
 
-MessageWriter::MessageWriter(std::string message_id, std::string model, bool thinking_omitted)
-    : message_id_(std::move(message_id)), model_(std::move(model)), thinking_omitted_(thinking_omitted), content_(std::make_unique<Content>()) {}
+MessageWriter::MessageWriter(std::string message_id, std::string model, bool thinking_omitted, Diagnose diagnose)
+    : message_id_(std::move(message_id)), model_(std::move(model)), thinking_omitted_(thinking_omitted), content_(std::make_unique<Content>()), diagnose_(std::move(diagnose)) {}
 
 MessageWriter::~MessageWriter() = default;
 
@@ -107,7 +115,8 @@ std::string MessageWriter::events_for(const StreamEvent& stream_event, const std
 std::string_view MessageWriter::ping() const { return "event: ping\ndata: {\"type\":\"ping\"}\n\n"; }
 
 std::string MessageWriter::start(const Started& started) {
-  Json message = message_json(message_id_, model_);
+  if (diagnose_) miss_ = diagnose_(started);
+  Json message = message_json(message_id_, model_, miss_);
   message["usage"] = usage_json(started.input_tokens, started.cached_tokens, started.kept_tokens, 0, 0);
   return event("message_start", {{"type", "message_start"}, {"message", message}});
 }
@@ -151,7 +160,9 @@ std::string MessageWriter::finish(const Finished& finished) {
 void MessageWriter::collect(const StreamEvent& stream_event) {
   Json& blocks = content_->blocks;
   const auto last_is = [&](const char* type) { return !blocks.empty() && blocks.back()["type"] == type; };
-  if (const auto* text = std::get_if<Text>(&stream_event)) {
+  if (const auto* started = std::get_if<Started>(&stream_event)) {
+    if (diagnose_) miss_ = diagnose_(*started);
+  } else if (const auto* text = std::get_if<Text>(&stream_event)) {
     if (!last_is("text")) blocks.push_back(text_json(""));
     blocks.back()["text"].get_ref<std::string&>() += text->text;
   } else if (const auto* thinking = std::get_if<Thinking>(&stream_event)) {
@@ -180,7 +191,7 @@ std::string MessageWriter::whole(const Finished& finished) {
     block["thinking"] = "";
   }
   if (blocks.empty() && finished.usage.output_tokens > 0) blocks.push_back(text_json(""));
-  Json message = message_json(message_id_, model_);
+  Json message = message_json(message_id_, model_, miss_);
   message["content"] = std::move(blocks);
   message["stop_reason"] = stop_reason_of(finished.reason);
   message["stop_sequence"] = or_null(finished.stop_sequence);

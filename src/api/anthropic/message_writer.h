@@ -6,11 +6,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "api/answer.h"
+#include "api/anthropic/prompt_marks.h"
 #include "core/stream_event.h"
 
 namespace pensieve::anthropic {
@@ -18,7 +20,9 @@ namespace pensieve::anthropic {
 class MessageWriter final : public AnswerWriter {
  public:
   // `thinking_omitted`: thinking blocks come without their words (sealed_thinking.h).
-  MessageWriter(std::string message_id, std::string model, bool thinking_omitted = false);
+  // `diagnose`: asked once, when it is known what was reused; empty: the client did not ask.
+  using Diagnose = std::function<std::optional<CacheMiss>(const Started&)>;
+  MessageWriter(std::string message_id, std::string model, bool thinking_omitted = false, Diagnose diagnose = {});
   ~MessageWriter() override;
 
   // The server-sent events for this event; empty for those that clients are not told.
@@ -47,6 +51,8 @@ class MessageWriter final : public AnswerWriter {
   std::string unseen_thinking_;       // Of the open block.
   std::int32_t thinking_tokens_ = 0;
   std::unique_ptr<Content> content_;
+  Diagnose diagnose_;
+  std::optional<CacheMiss> miss_;
 };
 
 }  // namespace pensieve::anthropic

@@ -23,7 +23,7 @@ TEST(MessageWriter, AStreamByteForByte) {
   EXPECT_EQ(bytes,
             "event: message_start\n"
             "data: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"claude-x\",\"content\":[],"
-            "\"stop_reason\":null,\"stop_sequence\":null,\"stop_details\":null,\"container\":null,"
+            "\"stop_reason\":null,\"stop_sequence\":null,\"stop_details\":null,\"container\":null,\"diagnostics\":null,"
             "\"usage\":{\"input_tokens\":6,\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":4,\"output_tokens\":0}}}\n\n"
             "event: content_block_start\n"
             "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\",\"citations\":null}}\n\n"
@@ -122,6 +122,19 @@ TEST(MessageWriter, AFailureIsAnErrorEvent) {
             "event: error\n"
             "data: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"it broke\"},\"request_id\":\"req_1\"}\n\n");
   EXPECT_NE(all(writer, {Failed{{ErrorCode::overloaded, ""}}}).find("overloaded_error"), std::string::npos);
+}
+
+TEST(MessageWriter, AMissOfTheCacheIsToldOnce) {
+  const auto diagnose = [](const Started& started) { return std::optional(CacheMiss{"system_changed", started.input_tokens - started.cached_tokens}); };
+  MessageWriter streamed("msg_1", "m", false, diagnose);
+  const auto begun = nlohmann::json::parse(all(streamed, {Started{10, 4}}).substr(std::string("event: message_start\ndata: ").size()));
+  EXPECT_EQ(begun["message"]["diagnostics"].dump(), R"({"cache_miss_reason":{"cache_missed_input_tokens":6,"type":"system_changed"}})");
+  MessageWriter whole("msg_1", "m", false, diagnose);
+  whole.collect(Started{10, 3});
+  EXPECT_EQ(nlohmann::json::parse(whole.whole(Finished{}))["diagnostics"].dump(), R"({"cache_miss_reason":{"cache_missed_input_tokens":7,"type":"system_changed"}})");
+  MessageWriter none("msg_1", "m", false, [](const Started&) { return std::optional<CacheMiss>(); });
+  none.collect(Started{10, 3});
+  EXPECT_TRUE(nlohmann::json::parse(none.whole(Finished{}))["diagnostics"].is_null());
 }
 
 TEST(MessageWriter, APing) { EXPECT_EQ(MessageWriter("id", "m").ping(), "event: ping\ndata: {\"type\":\"ping\"}\n\n"); }

@@ -537,6 +537,10 @@ Result<MessagesRequest> parse_messages_request(std::string_view text, Endpoint e
       request.stream = stream->get<bool>();
     }
   }
+  if (const Json* diagnostics = find(body, "diagnostics"); diagnostics != nullptr && diagnostics->is_object()) {
+    request.diagnose = true;
+    if (const Json* previous = find(*diagnostics, "previous_message_id"); previous != nullptr && previous->is_string()) request.previous_message_id = previous->get<std::string>();
+  }
   if (Result<void> possible = refuse_what_runs_elsewhere(body); !possible) return std::move(possible).error();
   if (Result<void> done = PromptReader(body, client_rules, sources, request).read(); !done) return std::move(done).error();
   auto sampling = read_sampling(body);

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,6 +40,9 @@ struct MessagesRequest {
   std::vector<std::string> stop_sequences;
   bool thinking_omitted = false;  // The client wants thinking blocks without their words.
   std::int32_t keep_seconds = 0;  // The longest cache_control in it: 300 or 3,600; 0: none.
+
+  bool diagnose = false;                         // `diagnostics`: tell why less lay in the cache than the
+  std::optional<std::string> previous_message_id;  // message of this id could have left there. Unset: the first turn.
 
   bool threaded = false;          // It has `thread` (beta); nothing else of it was read.
 
