@@ -1,0 +1,166 @@
+// An agent's session, turn by turn: a long system prompt, tools, and a result of a tool in every turn.
+// Pensieve beside llama-server of the same engine build, interleaved, two slots each, greedy; each server goes on from
+// its own answers, as a client would. Then the last request again: in the same process after two other conversations,
+// after kill -9 of the process that computes, after a restart. What counts is how many tokens of the
+// prompt were computed, and how long the first token took.
+//
+// With --store-cost: no llama-server; the rate of decoding with the store on beside off.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { median, start, stop, untilReady } from "./servers.mjs";
+
+const { values: options } = parseArgs({
+  options: {
+    model: { type: "string" },
+    turns: { type: "string", default: "10" },
+    system: { type: "string", default: "800" },   // Words of the system prompt.
+    context: { type: "string", default: "8192" }, // Of one slot.
+    rounds: { type: "string", default: "3" },
+    tokens: { type: "string", default: "24" },    // Of each answer.
+    "store-cost": { type: "boolean", default: false },
+    out: { type: "string" },
+  },
+});
+const turns = Number(options.turns);
+const rounds = Number(options.rounds);
+
+// Words of the stand-ins' vocabulary; another number, other words from the first one on.
+const words = (number, count) => Array.from({ length: count }, (_, i) => `w${(i * 7919 + number * 104729) % 9973}`).join(" ");
+const tools = ["read_file", "run"].map((name) => ({ name, description: `Tool ${name}`, input_schema: { type: "object", properties: { what: { type: "string" } } } }));
+const result_words = (turn) => [40, 120, 60, 300, 80][turn % 5];
+
+// One request, streamed. What was computed is what the server says was not in its cache.
+async function ask(server, body) {
+  const begun = performance.now();
+  const reply = await fetch(`${server.url}/v1/messages`, {
+    method: "POST",
+    headers: { "content-type": "application/json", "anthropic-version": "2023-06-01" },
+    body: JSON.stringify({ model: "bench", stream: true, temperature: 0, ...body }),
+  });
+  if (reply.status !== 200) throw new Error(`${server.name}: ${reply.status} ${await reply.text()}`);
+  let pending = "", text = "", first, last, usage = {};
+  const decoder = new TextDecoder();
+  for await (const bytes of reply.body) {
+    const now = performance.now();
+    pending += decoder.decode(bytes, { stream: true });
+    for (let end; (end = pending.indexOf("\n\n")) >= 0; pending = pending.slice(end + 2)) {
+      const data = /^data: (.*)$/m.exec(pending.slice(0, end))?.[1];
+      if (!data) continue;
+      const event = JSON.parse(data);
+      if (event.type === "content_block_delta") {
+        first ??= now;
+        last = now;
+        text += event.delta.text ?? "";
+      }
+      Object.assign(usage, event.message?.usage, event.usage);
+    }
+  }
+  const cached = usage.cache_read_input_tokens ?? 0;
+  const computed = usage.input_tokens + (usage.cache_creation_input_tokens ?? 0);
+  return { text, computed, prompt: computed + cached, first: ((first ?? performance.now()) - begun) / 1000, rate: (usage.output_tokens - 1) / ((last - first) / 1000) };
+}
+
+const settle = () => new Promise((resolve) => setTimeout(resolve, 2500)); // What is stored behind the answer gets there.
+const folder = mkdtempSync(join(tmpdir(), "pensieve-bench-"));
+
+async function session(server, number) {
+  const messages = [{ role: "user", content: words(number, 60) }];
+  const body = { max_tokens: Number(options.tokens), system: words(number + 50, Number(options.system)), tools, messages };
+  const all = [];
+  for (let turn = 0; turn < turns; ++turn) {
+    const answer = await ask(server, body);
+    all.push(answer);
+    if (turn + 1 === turns) break;
+    // The call is the client's own: what a model of random weights says is no call. Its text goes back as it came.
+    messages.push({ role: "assistant", content: [{ type: "text", text: answer.text || "." }, { type: "tool_use", id: `toolu_${turn}`, name: tools[turn % 2].name, input: { what: `w${turn}` } }] });
+    messages.push({ role: "user", content: [{ type: "tool_result", tool_use_id: `toolu_${turn}`, content: words(number + 100 + turn, result_words(turn)) }] });
+  }
+  return { body, all };
+}
+
+const args = {
+  pensieve: () => ["--slots", "2", "--context", options.context, "--store", folder],
+  "llama-server": () => ["-c", String(2 * Number(options.context)), "--parallel", "2"],
+};
+
+async function round(name, number) {
+  let server = await start(name, options.model, args[name]());
+  await ask(server, { max_tokens: 2, messages: [{ role: "user", content: "hello" }] }); // Pages in.
+  const { body, all } = await session(server, number);
+  const figures = {
+    "first run, all turns": { computed: all.reduce((sum, a) => sum + a.computed, 0), prompt: all.at(-1).prompt, first: all.reduce((sum, a) => sum + a.first, 0) },
+    "first run, last turn": all.at(-1),
+  };
+  await settle();
+  for (const other of [1, 2]) await ask(server, { max_tokens: 2, messages: [{ role: "user", content: words(number + 5000 * other, 300) }] });
+  figures["again, after 2 others"] = await ask(server, body);
+  await settle();
+  if (name === "pensieve") {
+    const { worker } = await (await fetch(`${server.url}/health`)).json();
+    process.kill(worker.pid, "SIGKILL");
+    await untilReady(server);
+  } else {
+    await stop(server, "SIGKILL");
+    server = await start(name, options.model, args[name]());
+  }
+  figures["after kill -9"] = await ask(server, body);
+  await settle();
+  await stop(server);
+  server = await start(name, options.model, args[name]());
+  figures["after a restart"] = await ask(server, body);
+  await stop(server);
+  return figures;
+}
+
+async function compare() {
+  const results = { pensieve: [], "llama-server": [] };
+  for (let i = 0; i < rounds; ++i) {
+    for (const name of i % 2 === 0 ? ["pensieve", "llama-server"] : ["llama-server", "pensieve"]) {
+      process.stderr.write(`\rround ${i + 1}/${rounds}: ${name}    `);
+      results[name].push(await round(name, 1 + i));
+    }
+  }
+  process.stderr.write("\r");
+  console.log(`a session of ${turns} turns: tokens computed, and seconds to the first token: median of ${rounds} (least to most)`);
+  for (const [name, list] of Object.entries(results)) {
+    for (const state of Object.keys(list[0])) {
+      const computed = list.map((f) => f[state].computed);
+      const first = list.map((f) => f[state].first);
+      console.log(`${name.padEnd(13)} ${state.padEnd(22)} ${String(median(computed)).padStart(6)} of ${median(list.map((f) => f[state].prompt))}  ${median(first).toFixed(3).padStart(8)} s  (${Math.min(...first).toFixed(3)}-${Math.max(...first).toFixed(3)})`);
+    }
+  }
+  return results;
+}
+
+// A prompt of many blocks, marked so that they are stored while its answer is decoded.
+async function cost() {
+  const servers = [await start("pensieve", options.model, args.pensieve()), await start("pensieve", options.model, ["--slots", "2", "--context", options.context, "--store", "off"])];
+  const rates = [[], []];
+  const mark = { type: "ephemeral" };
+  const one = (server, number) => ask(server, { max_tokens: 128, temperature: 1.2, top_k: 0, top_p: 1, min_p: 0, seed: number, messages: [{ role: "user", content: [{ type: "text", text: words(number, Number(options.system)), cache_control: mark }] }] });
+  try {
+    for (const server of servers) await one(server, 9000);
+    for (let i = 0; i < rounds; ++i) {
+      for (const which of i % 2 === 0 ? [0, 1] : [1, 0]) {
+        rates[which].push((await one(servers[which], 10 + i)).rate);
+        await settle(); // Nothing of the one is done while the other is measured.
+      }
+    }
+    const { kv } = await (await fetch(`${servers[0].url}/health`)).json();
+    const ratios = rates[0].map((rate, i) => rate / rates[1][i]);
+    const spread = (list) => `${median(list).toFixed(1)} (${Math.min(...list).toFixed(1)}-${Math.max(...list).toFixed(1)})`;
+    console.log(`decode, tokens/s: store on ${spread(rates[0])}, off ${spread(rates[1])}; ratio of pairs, median ${median(ratios).toFixed(3)} (${Math.min(...ratios).toFixed(3)}-${Math.max(...ratios).toFixed(3)}); ${kv.store.blocks_written} blocks written`);
+    return { rates, ratios };
+  } finally {
+    for (const server of servers) await stop(server);
+  }
+}
+
+try {
+  const results = options["store-cost"] ? await cost() : await compare();
+  if (options.out) writeFileSync(options.out, JSON.stringify({ ...options, results }, null, 1) + "\n");
+} finally {
+  rmSync(folder, { recursive: true });
+}
