@@ -4,7 +4,7 @@
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { engineTool, median, pssBytes, start } from "./servers.mjs";
+import { engineTool, events, median, pssBytes, start } from "./servers.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -39,18 +39,9 @@ async function stream(server, seed) {
   if (reply.status !== 200) throw new Error(`${server.name}: ${reply.status} ${await reply.text()}`);
   const arrivals = [];
   let outputTokens = 0;
-  let pending = "";
-  const decoder = new TextDecoder();
-  for await (const bytes of reply.body) {
-    const now = performance.now();
-    pending += decoder.decode(bytes, { stream: true });
-    for (let end; (end = pending.indexOf("\n\n")) >= 0; pending = pending.slice(end + 2)) {
-      const data = /^data: (.*)$/m.exec(pending.slice(0, end))?.[1];
-      if (!data) continue;
-      const event = JSON.parse(data);
-      if (event.type === "content_block_delta") arrivals.push(now);
-      if (event.type === "message_delta") outputTokens = event.usage.output_tokens;
-    }
+  for await (const [now, event] of events(reply)) {
+    if (event.type === "content_block_delta") arrivals.push(now);
+    if (event.type === "message_delta") outputTokens = event.usage.output_tokens;
   }
   if (outputTokens < tokens * 0.9) throw new Error(`${server.name}: the model ended its turn after ${outputTokens} of ${tokens} tokens; a rate over so few says nothing. Use a stand-in model.`);
   return { ttft: (arrivals[0] - begun) / 1000, outputTokens, first: arrivals[0], last: arrivals.at(-1) };

@@ -62,6 +62,20 @@ export async function untilReady(server) {
   }
 }
 
+// The events of a streamed reply as they arrive: [milliseconds, event].
+export async function* events(reply) {
+  const decoder = new TextDecoder();
+  let pending = "";
+  for await (const bytes of reply.body) {
+    const now = performance.now();
+    pending += decoder.decode(bytes, { stream: true });
+    for (let end; (end = pending.indexOf("\n\n")) >= 0; pending = pending.slice(end + 2)) {
+      const data = /^data: (.*)$/m.exec(pending.slice(0, end))?.[1];
+      if (data) yield [now, JSON.parse(data)];
+    }
+  }
+}
+
 export async function stop(server, signal = "SIGTERM") {
   server.child.kill(signal);
   await server.exited;

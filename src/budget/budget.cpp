@@ -19,7 +19,7 @@ constexpr std::uint64_t kContextGrain = 256;
 constexpr std::uint64_t kStepRows = 512;       // Of the engine (llama_engine.cpp).
 constexpr std::uint64_t kExportTokens = 256;   // A block of the KV store.
 constexpr std::uint64_t kServerBytes = 24 * kMiB;
-constexpr std::uint64_t kWorkerHeapBytes = 18 * kMiB;  // Graph descriptions, chat template, tokens of known text (6 MiB), allocator slack.
+constexpr std::uint64_t kWorkerHeapBytes = 14 * kMiB;  // Graph descriptions, chat template, tokens of known text (3 MiB), allocator slack.
 constexpr std::uint64_t kStackBytes = 8 * kMiB;        // Of a thread, as RLIMIT_DATA counts it.
 
 std::uint64_t up(double bytes) { return bytes <= 0 ? 0 : static_cast<std::uint64_t>(std::ceil(bytes)); }

@@ -24,8 +24,8 @@ namespace pensieve {
 class TokenMemory {
  public:
   // Sessions of a dozen agents, each with 50 kB of system prompt and tools.
-  static constexpr std::size_t kBytesMax = 4u << 20;
-  static constexpr std::size_t kWordsMax = 16384;  // With their ids some 2 MB.
+  static constexpr std::size_t kBytesMax = 2u << 20;
+  static constexpr std::size_t kWordsMax = 8192;  // With their ids some 1 MB.
 
   // `sample`: a prompt that shows the marks between turns.
   TokenMemory(const Vocabulary& vocabulary, std::string_view sample, std::size_t bytes_max = kBytesMax)

@@ -68,6 +68,11 @@ for (const [name, flags] of [["without a store", ["--store", "off"]], ["with a s
     assert.equal(reply.status, 200);
     await reply.text();
   };
+  // Texts whose tokens are remembered (worker/token_memory.h): as many as it ever keeps, from the start.
+  for (let i = 0; i < 20; ++i) {
+    const text = Array.from({ length: 15_000 }, (_, j) => `x${i * 15_000 + j}`).join(" ");
+    assert.equal((await server.post(ask(text), {}, "/v1/messages/count_tokens")).status, 200);
+  }
   const warm = Math.ceil(flat / 4);
   for (let i = 0; i < warm + flat; i += 2) {
     await Promise.all([post(i), post(i + 1)]);
