@@ -9,7 +9,7 @@ import { events, median, start } from "./servers.mjs";
 const { values: options } = parseArgs({
   options: {
     model: { type: "string" },
-    words: { type: "string", default: "1500" }, // Of the long prompt; two to three tokens each.
+    words: { type: "string", default: "1000" }, // Of the long prompt; some five tokens each.
     before: { type: "string", default: "60" },  // Tokens of the stream before it comes.
     rounds: { type: "string", default: "4" },
     context: { type: "string", default: "6144" }, // Of each of two slots.
@@ -17,13 +17,16 @@ const { values: options } = parseArgs({
   },
 });
 
-const ask = (server, body, signal) =>
-  fetch(`${server.url}/v1/messages`, {
+async function ask(server, body, signal) {
+  const reply = await fetch(`${server.url}/v1/messages`, {
     method: "POST",
     signal,
     headers: { "content-type": "application/json", "anthropic-version": "2023-06-01" },
     body: JSON.stringify({ model: "bench", stream: true, ...body }),
   });
+  if (reply.status !== 200) throw new Error(`${server.name}: ${reply.status} ${await reply.text()}`);
+  return reply;
+}
 
 // Words that differ from the first one on, so that no cache has them.
 const words = (seed) => Array.from({ length: Number(options.words) }, (_, i) => `w${(i * 7919 + seed * 104729) % 9973}`).join(" ");

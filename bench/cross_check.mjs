@@ -49,8 +49,8 @@ function load(server, streams, seed) {
   execFileSync(join(home, "venv/bin/guidellm"), [
     "run", "--disable-console", "--backend", `kind=openai_http,target=${server.url},model=bench`, "--profile", `kind=concurrent,streams=${streams}`,
     "--constraint", `kind=max_requests,count=${streams * 2}`, "--tokenizer", `kind=hf_auto,model=${join(home, "tokenizer")}`,
-    "--data", `kind=synthetic_text,prompt_tokens=${options.words},output_tokens=${options.tokens}`, "--seed", `kind=static,random_seed=${seed}`, "--output", `kind=json,path=${out}`,
-  ], { ...quiet, env: { ...process.env, HF_HUB_OFFLINE: "1" } });
+    "--data", `kind=synthetic_text,prompt_tokens=${options.words},output_tokens=${options.tokens}`, "--seed", `kind=static,value=${seed}`, "--output", `kind=json,path=${out}`,
+  ], { ...quiet, env: { ...process.env, HF_HUB_OFFLINE: "1", GUIDELLM__LOGGING__CONSOLE_LOG_LEVEL: "ERROR" } });
   const [{ metrics }] = JSON.parse(readFileSync(out, "utf8")).benchmarks;
   const of = (name) => metrics[name].successful;
   if (of("output_token_count").count !== streams * 2) throw new Error(`${server.name}: ${of("output_token_count").count} of ${streams * 2} requests were answered`);
