@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "commands.h"
 #include "platform/child_process.h"
+#include "platform/cores.h"
 #include "platform/memory.h"
 #include "settings/settings.h"
 
@@ -111,7 +112,7 @@ Result<Budget> budget_for(const PlanOptions& options, const std::string& path) {
   wishes.slots = options.slots;
   wishes.slots_fixed = options.slots_fixed;
   wishes.kv_type = options.kv_type;
-  wishes.threads = std::max(1u, std::thread::hardware_concurrency());
+  wishes.threads = static_cast<std::uint64_t>(usable_cores());
   return make_budget(*needs, wishes);
 }
 

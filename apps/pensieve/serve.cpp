@@ -30,6 +30,7 @@
 #include "commands.h"
 #include "documents/sources.h"
 #include "http/server.h"
+#include "platform/cores.h"
 #include "platform/memory.h"
 #include "platform/worker_group.h"
 #include "store_folder.h"
@@ -157,7 +158,7 @@ Result<std::optional<Budget>> budget_from(const Settings& settings, const std::s
   wishes.kv_type = kv_type;
   wishes.body_bytes_max = static_cast<std::uint64_t>(settings.integer("max-body"));
   const auto threads = static_cast<std::uint64_t>(settings.integer("threads"));
-  wishes.threads = threads > 0 ? threads : std::max(1u, std::thread::hardware_concurrency());
+  wishes.threads = threads > 0 ? threads : static_cast<std::uint64_t>(usable_cores());
   auto budget = make_budget(*needs, wishes);
   if (!budget) return std::move(budget).error();
   return std::optional(*std::move(budget));

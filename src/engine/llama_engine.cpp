@@ -15,7 +15,6 @@
 #include <cctype>
 #include <cmath>
 #include <filesystem>
-#include <thread>
 
 #include "base/check.h"
 #include "engine/attention/attention.h"
@@ -27,6 +26,7 @@
 #include "engine/llama_products.h"
 #include "engine/llama_proof.h"
 #include "engine/llama_state.h"
+#include "platform/cores.h"
 
 namespace pensieve {
 namespace {
@@ -501,14 +501,13 @@ bool attends_itself(const llama_model_params& model_params, const llama_model* m
 
 llama_context_params context_params_for(const EngineOptions& options, const llama_model* model, bool own_attention) {
   const std::int32_t context_tokens = context_for(options, model);
-  const auto cores = static_cast<std::int32_t>(std::max(1u, std::thread::hardware_concurrency()));
   llama_context_params params = llama_context_default_params();
   params.n_ctx = static_cast<std::uint32_t>(context_tokens) * static_cast<std::uint32_t>(options.slots);
   params.n_seq_max = static_cast<std::uint32_t>(options.slots);
   params.n_batch = static_cast<std::uint32_t>(kStepRowsMax);
   params.n_ubatch = static_cast<std::uint32_t>(kStepRowsMax);
   params.n_outputs_max = static_cast<std::uint32_t>(std::max(8, options.slots));
-  params.n_threads = params.n_threads_batch = options.threads > 0 ? options.threads : cores;
+  params.n_threads = params.n_threads_batch = options.threads > 0 ? options.threads : usable_cores();
   params.kv_unified = false;
   if (options.kv_type == KvType::q8_0) params.type_k = params.type_v = GGML_TYPE_Q8_0;
   const bool flash = own_attention || options.kv_type == KvType::q8_0;  // The engine keeps quantised values with it alone.

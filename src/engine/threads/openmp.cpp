@@ -6,9 +6,9 @@
 // compiler's own runtime. Names and meaning: GNU libgomp, "The libgomp ABI"; OpenMP 4.5.
 #include <cstdlib>
 #include <mutex>
-#include <thread>
 
 #include "engine/threads/team.h"
+#include "platform/cores.h"
 
 namespace {
 
@@ -32,9 +32,8 @@ extern "C" {
 void GOMP_parallel(void (*function)(void*), void* data, unsigned threads, unsigned /*flags*/) {
   if (inside || pensieve::Team::size() > 1) return function(data);  // A region within a region: by the thread that opens it alone.
   const std::lock_guard lock(turn());
-  const unsigned cores = std::thread::hardware_concurrency();
   inside = true;
-  team().run(function, data, static_cast<int>(threads > 0 ? threads : cores > 0 ? cores : 1));
+  team().run(function, data, threads > 0 ? static_cast<int>(threads) : pensieve::usable_cores());
   inside = false;
 }
 

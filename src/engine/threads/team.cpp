@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "platform/cores.h"
 
 namespace pensieve {
 namespace {
@@ -33,7 +34,7 @@ constexpr int kTurnsBetweenLooks = 16;  // At the clock, which costs about as mu
 
 }  // namespace
 
-Team::Team() : cores_(static_cast<int>(std::max(1u, std::thread::hardware_concurrency()))) {}
+Team::Team() : cores_(usable_cores()) {}
 
 Team::~Team() {
   ending_ = true;
