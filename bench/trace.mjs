@@ -15,7 +15,7 @@ const { values: options } = parseArgs({
   options: {
     model: { type: "string" },
     turns: { type: "string", default: "10" },
-    system: { type: "string", default: "800" },   // Words of the system prompt.
+    system: { type: "string", default: "300" },   // Words of the system prompt.
     context: { type: "string", default: "8192" }, // Of one slot.
     rounds: { type: "string", default: "3" },
     tokens: { type: "string", default: "24" },    // Of each answer.
@@ -62,6 +62,16 @@ async function ask(server, body) {
   return { text, computed, prompt: computed + cached, first: ((first ?? performance.now()) - begun) / 1000, rate: (usage.output_tokens - 1) / ((last - first) / 1000) };
 }
 
+// Both servers of a round that throws would outlive it.
+const running = new Set();
+const begin = async (name, args) => {
+  const server = await start(name, options.model, args);
+  running.add(server.child);
+  server.child.on("exit", () => running.delete(server.child));
+  return server;
+};
+process.on("exit", () => running.forEach((child) => child.kill("SIGTERM")));
+
 const settle = () => new Promise((resolve) => setTimeout(resolve, 2500)); // What is stored behind the answer gets there.
 const folder = mkdtempSync(join(tmpdir(), "pensieve-bench-"));
 
@@ -86,7 +96,7 @@ const args = {
 };
 
 async function round(name, number) {
-  let server = await start(name, options.model, args[name]());
+  let server = await begin(name, args[name]());
   await ask(server, { max_tokens: 2, messages: [{ role: "user", content: "hello" }] }); // Pages in.
   const { body, all } = await session(server, number);
   const figures = {
@@ -103,12 +113,12 @@ async function round(name, number) {
     await untilReady(server);
   } else {
     await stop(server, "SIGKILL");
-    server = await start(name, options.model, args[name]());
+    server = await begin(name, args[name]());
   }
   figures["after kill -9"] = await ask(server, body);
   await settle();
   await stop(server);
-  server = await start(name, options.model, args[name]());
+  server = await begin(name, args[name]());
   figures["after a restart"] = await ask(server, body);
   await stop(server);
   return figures;
@@ -136,7 +146,7 @@ async function compare() {
 
 // A prompt of many blocks, marked so that they are stored while its answer is decoded.
 async function cost() {
-  const servers = [await start("pensieve", options.model, args.pensieve()), await start("pensieve", options.model, ["--slots", "2", "--context", options.context, "--store", "off"])];
+  const servers = [await begin("pensieve", args.pensieve()), await begin("pensieve", ["--slots", "2", "--context", options.context, "--store", "off"])];
   const rates = [[], []];
   const mark = { type: "ephemeral" };
   const one = (server, number) => ask(server, { max_tokens: 128, temperature: 1.2, top_k: 0, top_p: 1, min_p: 0, seed: number, messages: [{ role: "user", content: [{ type: "text", text: words(number, Number(options.system)), cache_control: mark }] }] });
