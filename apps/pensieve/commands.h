@@ -2,6 +2,8 @@
 // failed, 2 it was asked wrongly.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -55,6 +57,7 @@ int status(const StatusOptions& options);
 struct ReloadOptions {
   std::string url = "http://127.0.0.1:7777";
   int wait_seconds = 120;
+  std::string model;  // Another one: a path, a name or an alias. Empty: the same.
 };
 int reload(const ReloadOptions& options);  // Returns when the new worker is ready.
 int plan(const PlanOptions& options);
@@ -93,6 +96,8 @@ Result<void> quantise_file(const std::string& own_path, const std::string& from,
 int import_model(const ImportCommand& command, const std::string& own_path);
 
 // A file's path, or the path of a model of the catalogue by its name or alias. `models` as above.
+// Where `reload` leaves the name of another model for the server of this process id: 0600, in the folder of this user's data.
+std::string reload_file(pid_t server);
 Result<std::string> resolve_model(const std::string& models, const std::string& text);
 
 struct StoreOptionsGiven {

@@ -1,13 +1,17 @@
 // `pensieve reload`: the running server replaces its worker, of the program and the model
-// file as they are now; open streams go on in the new one (docs/resuming.md). The
+// file as they are now; open streams go on in the new one. With --model: by one of another model;
+// open streams end in the old one first (docs/resuming.md). The
 // server is found by its address and told by a signal: only its owner can do that, and
 // only on this machine.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -41,6 +45,17 @@ bool is_pensieve(pid_t pid) {
 #endif
 }
 
+// Readable for its owner alone, and no server takes it from anybody else.
+bool leave_wish(pid_t server, const std::string& model) {
+  const std::string path = reload_file(server);
+  std::error_code ignored;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (fd < 0) return false;
+  const bool written = ::write(fd, model.data(), model.size()) == static_cast<ssize_t>(model.size());
+  return ::close(fd) == 0 && written;
+}
+
 int failed(const std::string& why) {
   std::cerr << "pensieve reload: " << why << '\n';
   return 1;
@@ -58,16 +73,27 @@ int reload(const ReloadOptions& options) {
   if (!is_pensieve(pid)) return failed(fmt::format("process {}, which {} names as itself, is no pensieve", pid, options.url));
   const std::string state = (*before)["worker"].value("state", "");
   if (state != "ready") return failed(fmt::format("the worker is {}: there is nothing to replace", state));
+  std::error_code no_file;
+  const auto as_file = std::filesystem::absolute(options.model, no_file);
+  const bool is_file = !options.model.empty() && std::filesystem::exists(as_file, no_file);
+  if (!options.model.empty() && !leave_wish(pid, is_file ? as_file.string() : options.model)) return failed(fmt::format("'{}' cannot be written: {}", reload_file(pid), std::strerror(errno)));
   if (::kill(pid, SIGHUP) != 0) return failed(fmt::format("process {} could not be told: {}", pid, std::strerror(errno)));
   const Json old_worker = (*before)["worker"].value("pid", Json());
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(options.wait_seconds);
   while (std::chrono::steady_clock::now() < deadline) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    if (!options.model.empty() && std::filesystem::exists(reload_file(pid), no_file)) continue;  // Not taken yet: what is told is of before.
     const auto now = health_of(*address, options.url);
     if (!now) return failed(now.error().message);
     if (now->value("status", "") == "failed") return failed(now->value("problem", "the new worker does not come up"));
     const Json& worker = (*now)["worker"];
+    const Json problem = worker.value("change_problem", Json());
+    if (!options.model.empty() && problem.is_string() && worker.value("state", "") == "ready") return failed(problem.get<std::string>());
     if (worker.value("state", "") != "ready" || worker.value("pid", Json()) == old_worker) continue;
+    if (!options.model.empty()) {
+      std::cout << fmt::format("worker {} replaced by {}, of {}\n", old_worker.dump(), worker["pid"].dump(), (*now)["model"].value("name", "?"));
+      return 0;
+    }
     std::cout << fmt::format("worker {} replaced by {}; {} streams went on so far\n", old_worker.dump(), worker["pid"].dump(), worker.value("requests_resumed", 0));
     return 0;
   }

@@ -9,6 +9,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -101,16 +102,6 @@ asio::awaitable<void> announce(Supervisor& supervisor) {
             << std::flush;
 }
 
-// SIGHUP: another worker, of the program and the model file as they are now; streams go on in it.
-asio::awaitable<void> reload_on_signal(asio::io_context& io, Supervisor& supervisor) {
-  asio::signal_set signals(io, SIGHUP);
-  while (true) {
-    co_await signals.async_wait(asio::use_awaitable);
-    log::info("SIGHUP: replacing the worker");
-    supervisor.reload();
-  }
-}
-
 // Refuse, drain, end the worker, leave. A second signal leaves at once.
 asio::awaitable<void> end_on_signal(asio::io_context& io, http::Server& server, Supervisor& supervisor, std::chrono::seconds grace) {
   asio::signal_set signals(io, SIGINT, SIGTERM);
@@ -179,6 +170,85 @@ struct Housekeeping {
   std::chrono::seconds idle_timeout;
   std::uint64_t log_every;
 };
+
+std::vector<std::string> worker_argv_for(const Settings& settings, const std::string& worker, const std::string& model, const std::optional<Budget>& plan, std::uint64_t slots, bool exact) {
+  std::vector<std::string> argv = {worker, "--model", model, "--slots", std::to_string(slots), "--context", plan ? std::to_string(plan->context_tokens) : settings.text("context"),
+                                   "--threads", settings.text("threads"), "--gpu-layers", settings.text("gpu-layers"), "--log-level", settings.text("log-level")};
+  const auto add = [&](std::initializer_list<std::string> more) { argv.insert(argv.end(), more); };
+  if (plan) add({"--kv-type", plan->kv_type, "--data-max", std::to_string(plan->data_bytes_max)});
+  if (const std::string& chat = settings.text("chat-template"); !chat.empty()) add({"--chat-template", chat});
+  if (const std::string& syntax = settings.text("tool-syntax"); !syntax.empty()) add({"--tool-syntax", syntax});
+  if (const std::string store = store_folder(settings); !store.empty()) {
+    add({"--store", store, "--store-size", std::to_string(settings.integer("store-size")), "--store-writes-per-day", std::to_string(settings.integer("store-writes-per-day"))});
+  }
+  argv.emplace_back(exact ? "--exact" : "--no-exact");
+  return argv;
+}
+
+// What changes with the model of a running server.
+struct ModelChange {
+  const Settings& settings;
+  std::string worker;
+  std::uint64_t slots;  // The line and the forecasts are made for so many.
+  bool exact;
+  std::uint64_t body_bytes_max;
+  Housekeeping& house;
+  Ledger& ledger;
+};
+
+std::uint64_t standing_of(const std::optional<Budget>& plan) { return plan ? plan->total_bytes - plan->requests_bytes : 0; }
+
+// What `pensieve reload --model` left for this process; empty: nothing. From its own user only.
+std::string model_wished_for() {
+  const std::string path = reload_file(::getpid());
+  struct stat about {};
+  std::string wish;
+  if (::lstat(path.c_str(), &about) != 0 || !S_ISREG(about.st_mode) || about.st_uid != ::getuid()) return wish;
+  std::getline(std::ifstream(path), wish);
+  ::unlink(path.c_str());
+  return wish;
+}
+
+Result<void> change_model(const ModelChange& change, const std::string& wish) {
+  std::string model = wish;
+  if (model.find('/') == std::string::npos) {
+    auto path = resolve_model(change.settings.text("models"), model);
+    if (!path) return std::move(path).error();
+    model = *std::move(path);
+  }
+  if (::access(model.c_str(), R_OK) != 0) return Error{ErrorCode::not_found, fmt::format("'{}' cannot be read", model)};
+  // It takes some tenths of a second, in which nothing else is served.
+  const auto budget = budget_from(change.settings, change.worker, model);
+  if (!budget) return budget.error();
+  const std::optional<Budget>& plan = *budget;
+  if (plan && plan->slots != change.slots) return Error{ErrorCode::unavailable, fmt::format("under this server's --memory '{}' has room for {} slots, not {}: start the server anew", model, plan->slots, change.slots)};
+  if (!plan && change.house.standing_bytes > 0) return Error{ErrorCode::unavailable, fmt::format("what '{}' would need cannot be told: it is no model that can be loaded", model)};
+  const auto plan_with = [&change](std::uint64_t standing_bytes, std::string plan_json) {
+    change.house.standing_bytes = standing_bytes;
+    change.ledger.set_standing(standing_bytes + change.body_bytes_max);
+    change.house.api.set_plan(std::move(plan_json));
+  };
+  const auto undo = [plan_with, standing_bytes = change.house.standing_bytes, plan_json = change.house.api.plan()] { plan_with(standing_bytes, plan_json); };
+  if (Result<void> changing = change.house.supervisor.change(worker_argv_for(change.settings, change.worker, model, plan, change.slots, change.exact), undo); !changing) return changing;
+  if (plan) plan_with(standing_of(plan), json_of(*plan));
+  return {};
+}
+
+// SIGHUP: another worker. Of the program and the model file as they are now: streams go on in it. Or of another model.
+asio::awaitable<void> reload_on_signal(asio::io_context& io, const ModelChange& change) {
+  asio::signal_set signals(io, SIGHUP);
+  while (true) {
+    co_await signals.async_wait(asio::use_awaitable);
+    const std::string wish = model_wished_for();
+    log::info("SIGHUP: replacing the worker{}{}", wish.empty() ? "" : ", by one of ", wish);
+    if (wish.empty()) {
+      change.house.supervisor.reload();
+    } else if (const Result<void> changing = change_model(change, wish); !changing) {
+      log::error("the model stays: {}", changing.error().message);
+      change.house.supervisor.refuse_change(changing.error().message);
+    }
+  }
+}
 
 void on_level(const Housekeeping& house, MemoryLevel to) {
   house.metrics.memory_changes(name_of(to)).Increment();
@@ -257,6 +327,8 @@ asio::awaitable<void> keep_house(asio::io_context& io, const Housekeeping& house
 
 }  // namespace
 
+std::string reload_file(pid_t server) { return data_file(fmt::format("reload-{}", server).c_str()); }
+
 int serve(const Settings& settings, const std::string& own_path) {
   if (const Result<void> started = log_start("server", settings.text("log-level")); !started) return asked_wrongly(started.error().message);
   std::signal(SIGPIPE, SIG_IGN);
@@ -302,25 +374,16 @@ int serve(const Settings& settings, const std::string& own_path) {
   const WorkerCap cap = cap_from(settings, plan);
   SupervisorOptions supervision;
   supervision.group = cap.group.get();
-  supervision.worker_argv = {worker, "--model", model, "--slots", std::to_string(slots), "--context", plan ? std::to_string(plan->context_tokens) : settings.text("context"),
-                             "--threads", settings.text("threads"), "--gpu-layers", settings.text("gpu-layers"), "--log-level", settings.text("log-level")};
-  if (plan) supervision.worker_argv.insert(supervision.worker_argv.end(), {"--kv-type", plan->kv_type, "--data-max", std::to_string(plan->data_bytes_max)});
-  if (const std::string& chat = settings.text("chat-template"); !chat.empty()) supervision.worker_argv.insert(supervision.worker_argv.end(), {"--chat-template", chat});
+  supervision.worker_argv = worker_argv_for(settings, worker, model, plan, slots, *exact);
   supervision.stall_timeout = std::chrono::seconds(settings.integer("stall-timeout"));
   supervision.restarts.deaths_max = static_cast<std::size_t>(settings.integer("deaths-max"));
   supervision.restarts.window = std::chrono::seconds(settings.integer("deaths-window"));
-  if (const std::string& syntax = settings.text("tool-syntax"); !syntax.empty()) supervision.worker_argv.insert(supervision.worker_argv.end(), {"--tool-syntax", syntax});
-  if (const std::string store = store_folder(settings); !store.empty()) {
-    supervision.worker_argv.insert(supervision.worker_argv.end(), {"--store", store, "--store-size", std::to_string(settings.integer("store-size")),
-                                                                   "--store-writes-per-day", std::to_string(settings.integer("store-writes-per-day"))});
-  }
-  supervision.worker_argv.emplace_back(*exact ? "--exact" : "--no-exact");
   Supervisor supervisor(io, std::move(supervision), metrics);
   const auto queue = static_cast<std::size_t>(settings.integer("queue"));
   WaitingLine line(io.get_executor(), static_cast<std::size_t>(slots), queue);
   // Of the requests' part one largest body is the HTTP server's to give out, the rest the ledger's.
   const std::uint64_t requests_bytes = plan ? plan->requests_bytes : 3 * body_bytes_max + (16u << 20);
-  const std::uint64_t standing_bytes = plan ? plan->total_bytes - plan->requests_bytes : 0;
+  const std::uint64_t standing_bytes = standing_of(plan);
   Ledger ledger(standing_bytes + body_bytes_max, requests_bytes - body_bytes_max);
   const auto monitor = system_memory_monitor();
   MemoryGate gate(*monitor, {levels->caution, levels->warning, levels->critical, levels->emergency});
@@ -340,7 +403,7 @@ int serve(const Settings& settings, const std::string& own_path) {
   source_options.remote.bytes_max = static_cast<std::size_t>(body_bytes_max);
   Sources sources(std::move(source_options), ledger);
   api.read_sources(sources);
-  const Housekeeping house{metrics, gate, line, supervisor, api, standing_bytes, queue, std::chrono::seconds(settings.integer("idle-timeout")),
+  Housekeeping house{metrics, gate, line, supervisor, api, standing_bytes, queue, std::chrono::seconds(settings.integer("idle-timeout")),
                            static_cast<std::uint64_t>(settings.integer("log-every"))};
   gate.on_change([&house](MemoryLevel, MemoryLevel to) { on_level(house, to); });
 
@@ -369,7 +432,8 @@ int serve(const Settings& settings, const std::string& own_path) {
   supervisor.start();
   asio::co_spawn(io, end_on_signal(io, server, supervisor, std::chrono::seconds(settings.integer("grace"))), asio::detached);
   asio::co_spawn(io, announce(supervisor), asio::detached);
-  asio::co_spawn(io, reload_on_signal(io, supervisor), asio::detached);
+  const ModelChange change{settings, worker, slots, *exact, body_bytes_max, house, ledger};
+  asio::co_spawn(io, reload_on_signal(io, change), asio::detached);
   asio::co_spawn(io, batches.work(), asio::detached);
   asio::co_spawn(io, keep_house(io, house), asio::detached);
   std::vector<PressureAlarm> alarms = open_pressure_alarms();

@@ -184,6 +184,7 @@ struct Api::Run final : EventSink {
   std::size_t pending_bytes = 0;
   bool paused = false;
   GenerateRequest generate;
+  std::uint64_t epoch = 0;  // Of the supervisor, when its prompt was counted.
   std::optional<Forecast::Entry> job;  // From its admission on.
   std::optional<double> predicted;     // Seconds from read_at to its first token.
   TimePoint last_token_written{};
@@ -349,6 +350,7 @@ awaitable<void> Api::generate(http::Exchange& exchange, const Dialect& dialect, 
   exchange.on_gone([&run] { run.leave(); });
 
   auto counted = co_await supervisor_.count(run.request.prompt, true);
+  run.epoch = supervisor_.epoch();
   if (!counted) {
     metrics_.requests(counted.error().code == ErrorCode::invalid_argument ? "invalid" : "error").Increment();
     http::Reply reply = dialect.refusal(counted.error(), request.id);
@@ -450,6 +452,25 @@ awaitable<bool> Api::until_memory(http::Exchange& exchange, Run& run, bool pings
   co_return true;
 }
 
+// The worker is there, and `run.generate` is in its model's tokens: another model may have been loaded while this waited.
+awaitable<Result<void>> Api::until_ready(Run& run) {
+  Result<void> ready = co_await supervisor_.until_ready();
+  while (ready && run.epoch != supervisor_.epoch()) {
+    auto counted = co_await supervisor_.count(run.request.prompt, true);
+    run.epoch = supervisor_.epoch();
+    if (!counted) co_return std::move(counted).error();
+    const std::int32_t room = supervisor_.status().ready->context_tokens;
+    const std::int32_t input_tokens = counted->input_tokens;
+    if (input_tokens >= room) {
+      const std::string why = fmt::format("prompt is too long: {} tokens > {} maximum, of the model that was loaded meanwhile", input_tokens, room - 1);
+      co_return Error(ErrorCode::invalid_argument, why);
+    }
+    run.generate = run.generate_request(*std::move(counted), room - input_tokens);
+    ready = co_await supervisor_.until_ready();
+  }
+  co_return ready;
+}
+
 awaitable<void> Api::stream_answer(http::Exchange& exchange, Run& run) {
   const std::string request_id = exchange.request().id;
   bool open = co_await exchange.begin_stream("text/event-stream; charset=utf-8", stream_headers());
@@ -460,7 +481,7 @@ awaitable<void> Api::stream_answer(http::Exchange& exchange, Run& run) {
     run.on_event(Failed{{ErrorCode::overloaded, kNoMemory}});
   } else if (open && !exchange.client_gone()) {
     // The worker may have died while this waited.
-    if (const Result<void> ready = co_await supervisor_.until_ready(); ready) supervisor_.generate(std::move(run.generate), run);
+    if (const Result<void> ready = co_await until_ready(run); ready) supervisor_.generate(std::move(run.generate), run);
     else run.on_event(Failed{ready.error()});
   }
   TimePoint last_written = SteadyClock::now();
@@ -502,7 +523,7 @@ awaitable<void> Api::whole_answer(http::Exchange& exchange, Run& run) {
     co_await exchange.reply(std::move(reply));
     co_return;
   }
-  if (const Result<void> ready = co_await supervisor_.until_ready(); ready) supervisor_.generate(std::move(run.generate), run);
+  if (const Result<void> ready = co_await until_ready(run); ready) supervisor_.generate(std::move(run.generate), run);
   else run.on_event(Failed{ready.error()});
   while (!exchange.client_gone()) {
     const auto event = co_await run.next(options_.ping_every, exchange);

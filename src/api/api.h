@@ -53,6 +53,8 @@ class Api {
   boost::asio::awaitable<void> handle(http::Exchange& exchange);
   boost::asio::awaitable<void> messages(http::Exchange& exchange);  // POST /v1/messages, past all checks of the way there.
   void serve_batches(anthropic::Batches& batches) { batches_ = &batches; }  // Without: 404. Must outlive this.
+  const std::string& plan() const { return options_.plan_json; }
+  void set_plan(std::string plan_json) { options_.plan_json = std::move(plan_json); }  // Another model is loaded.
   void read_sources(Sources& sources) { sources_ = &sources; }  // Without: documents are text, or a 400. Must outlive this.
   void refresh_metrics() const;       // The gauges that are read, not counted.
   std::string figures() const;        // One line of JSON for the log.
@@ -95,6 +97,7 @@ class Api {
   http::Reply metrics_text() const;
   std::string model_id() const;
   std::string loaded_model() const;
+  boost::asio::awaitable<Result<void>> until_ready(Run& run);
 
   boost::asio::io_context& io_;
   ApiOptions options_;

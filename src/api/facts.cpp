@@ -160,6 +160,7 @@ http::Reply Api::health(const http::Request&) const {
                        {"cap", Json::parse(options_.cap_json, nullptr, false)},
                        {"in_group", worker.in_group},
                        {"recent_deaths", supervisor_.recent_deaths()},
+                       {"change_problem", worker.change_problem.empty() ? Json() : Json(worker.change_problem)},
                        {"last_death", worker.last_death.empty() ? Json() : Json(worker.last_death)}}}},
                     ready || asleep ? 200 : 503);
 }

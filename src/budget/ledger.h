@@ -39,6 +39,7 @@ class Ledger {
   Ledger(std::uint64_t standing_bytes, std::uint64_t requests_bytes) : standing_(standing_bytes), requests_max_(requests_bytes) {}
 
   Result<Reservation> reserve(std::uint64_t bytes);
+  void set_standing(std::uint64_t bytes) { standing_ = bytes; }  // Another model is loaded.
   std::uint64_t committed_bytes() const { return standing_ + reserved_; }
   std::uint64_t budget_bytes() const { return standing_ + requests_max_; }
   std::uint64_t reserved_bytes() const { return reserved_; }

@@ -3,6 +3,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -129,6 +130,10 @@ awaitable<void> Supervisor::run() {
     }
 
     const RestartPolicy::Verdict verdict = account_for(end);
+    if (!verdict.restart && last_argv_) {  // Nothing is open: it was never ready.
+      go_back();
+      continue;
+    }
     settle_open(end);
     if (!verdict.restart) {
       log::error("the worker does not come up: {}", status_.problem);
@@ -154,6 +159,36 @@ void Supervisor::reload() {
   if (stopping_ || status_.state == WorkerState::failed || !link_ || link_->dismissed) return;
   end_worker(WorkerState::reloading, "the model process is being replaced, as was asked");
   wanted_ = true;
+}
+
+Result<void> Supervisor::change(std::vector<std::string> worker_argv, std::function<void()> undo) {
+  if (stopping_ || status_.state != WorkerState::ready) return Error{ErrorCode::unavailable, fmt::format("the worker is {}: there is nothing to replace", name_of(status_.state))};
+  next_argv_ = std::move(worker_argv);
+  undo_change_ = std::move(undo);
+  status_.change_problem.clear();
+  set_state(WorkerState::reloading, "another model will be loaded when what runs has ended");
+  asio::post(io_, [this] { change_when_drained(); });
+  return {};
+}
+
+// Posted, never called: whoever counted last still holds what was counted in this epoch.
+void Supervisor::change_when_drained() {
+  if (!next_argv_ || !open_.empty() || !counts_.empty() || stopping_) return;
+  last_argv_ = std::exchange(options_.worker_argv, *std::exchange(next_argv_, std::nullopt));
+  ++epoch_;
+  log::info("loading another model");
+  if (status_.state == WorkerState::reloading) status_.state = WorkerState::ready;  // Its worker was: it is asked to end, not told.
+  end_worker(WorkerState::reloading, "another model is being loaded");
+  wanted_ = true;
+}
+
+void Supervisor::go_back() {
+  status_.change_problem = status_.problem;
+  log::error("the other model does not come up, the one before is loaded again: {}", status_.problem);
+  options_.worker_argv = *std::exchange(last_argv_, std::nullopt);
+  undo_change_();
+  ++epoch_;
+  set_state(WorkerState::reloading, status_.change_problem);
 }
 
 void Supervisor::end_worker(WorkerState state, std::string why) {
@@ -302,7 +337,7 @@ awaitable<void> Supervisor::write_commands(std::shared_ptr<Link> link) {
 awaitable<void> Supervisor::watch(std::shared_ptr<Link> link) {
   const auto tick = std::clamp<std::chrono::milliseconds>(options_.stall_timeout / 5, 10ms, kPollMax);
   while (!link->ended && !link->watchdog.stalled(work_is_due(), SteadyClock::now())) {
-    if (status_.state == WorkerState::ready && !std::exchange(link->health_asked, true)) send(wire::Health{});
+    if ((status_.state == WorkerState::ready || next_argv_) && !std::exchange(link->health_asked, true)) send(wire::Health{});
     co_await sleep_for(io_, tick);
   }
   if (link->ended) co_return;
@@ -398,6 +433,9 @@ void Supervisor::handle(wire::Report report) {
     set_state(WorkerState::ready);
     if (memory_level_ != "safe") send(wire::Memory{memory_level_});
     hand_over();
+    if (next_argv_) set_state(WorkerState::reloading, status_.problem);  // It died while the last streams ended in it.
+    else last_argv_.reset();
+    asio::post(io_, [this] { change_when_drained(); });
   } else if (auto* fatal = std::get_if<wire::Fatal>(&report)) {
     link_->fatal = std::move(fatal->error);
   } else if (auto* counted = std::get_if<wire::Counted>(&report)) {
@@ -421,7 +459,10 @@ void Supervisor::handle_event(wire::Event event) {
   EventSink* to = found->second.sink;
   const bool goes_on = note(found->second, event.event);
   if (std::holds_alternative<Finished>(event.event)) policy_.acquit(found->second.key);
-  if (is_last(event.event)) open_.erase(found);
+  if (is_last(event.event)) {
+    open_.erase(found);
+    if (next_argv_) asio::post(io_, [this] { change_when_drained(); });
+  }
   last_use_ = SteadyClock::now();
   if (goes_on) to->on_event(std::move(event.event));
 }
@@ -512,6 +553,7 @@ awaitable<Result<wire::Counted>> Supervisor::count(Prompt prompt, bool wants_tok
   boost::system::error_code ignored;
   if (!pending->answer) co_await pending->wake.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   counts_.erase(id);
+  if (next_argv_) asio::post(io_, [this] { change_when_drained(); });
   if (!pending->answer) co_return Error{ErrorCode::timeout, "the prompt could not be counted within 60 seconds"};
   co_return *std::move(pending->answer);
 }
@@ -539,7 +581,9 @@ void Supervisor::generate(GenerateRequest request, EventSink& sink) {
 }
 
 void Supervisor::release(RequestId id) {
-  if (open_.erase(id) > 0) send(wire::Cancel{id});
+  if (open_.erase(id) == 0) return;
+  send(wire::Cancel{id});
+  if (next_argv_) asio::post(io_, [this] { change_when_drained(); });
 }
 
 void Supervisor::pause(RequestId id) {

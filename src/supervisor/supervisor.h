@@ -19,6 +19,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -60,6 +61,7 @@ struct WorkerStatus {
   std::string problem;               // Why it is not ready, for a human; empty when there is none.
   Pace pace;                         // As it measured it.
   bool in_group = false;             // It is in the control group of SupervisorOptions.
+  std::string change_problem;        // Why the model that was asked for last is not the one that runs; empty: it is.
 };
 
 class Supervisor {
@@ -77,6 +79,13 @@ class Supervisor {
 
   // Replaces the worker: the same program and flags, as they are on disk now. What is open goes on in the new one.
   void reload();
+  // Another worker's command line, of another model. What is open ends in the old worker first; what comes meanwhile
+  // waits in until_ready(). If the new one does not come up, the one before does again, and status().change_problem
+  // says why, after `undo` was called. Errors: unavailable when there is no worker that is ready.
+  Result<void> change(std::vector<std::string> worker_argv, std::function<void()> undo);
+  void refuse_change(std::string why) { status_.change_problem = std::move(why); }
+  // Grows with every other model: what was counted in one epoch is not of the next one's vocabulary.
+  std::uint64_t epoch() const { return epoch_; }
   // Ends the worker and starts none: asleep until the next request, or parked until unpark().
   void sleep();
   void park(std::string why);
@@ -142,6 +151,8 @@ class Supervisor {
   void settle_open(const End& end);
   boost::asio::awaitable<void> until_wanted();
   void end_worker(WorkerState state, std::string why);
+  void change_when_drained();
+  void go_back();
   boost::asio::awaitable<void> insist(std::shared_ptr<Link> link);
   void fail_open(const Error& error);
   void set_state(WorkerState state, std::string problem = {});
@@ -160,6 +171,10 @@ class Supervisor {
   RestartPolicy policy_;
   std::mt19937_64 random_{std::random_device{}()};  // Seeds of requests that bring none.
   bool wanted_ = true;  // False: asleep or parked.
+  std::optional<std::vector<std::string>> next_argv_;  // Of the change that waits for what is open.
+  std::optional<std::vector<std::string>> last_argv_;  // To go back to, until the changed worker is ready.
+  std::function<void()> undo_change_;
+  std::uint64_t epoch_ = 0;
   std::string memory_level_ = "safe";
   TimePoint last_use_ = SteadyClock::now();
   bool stopping_ = false;
