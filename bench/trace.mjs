@@ -29,7 +29,7 @@ const rounds = Number(options.rounds);
 // Words of the stand-ins' vocabulary; another number, other words from the first one on.
 const words = (number, count) => Array.from({ length: count }, (_, i) => `w${(i * 7919 + number * 104729) % 9973}`).join(" ");
 const tools = ["read_file", "run"].map((name) => ({ name, description: `Tool ${name}`, input_schema: { type: "object", properties: { what: { type: "string" } } } }));
-const result_words = (turn) => [40, 120, 60, 300, 80][turn % 5];
+const result_words = (turn) => [16, 48, 24, 120, 32][turn % 5];
 
 // One request, streamed. What was computed is what the server says was not in its cache.
 async function ask(server, body) {
@@ -71,6 +71,7 @@ const begin = async (name, args) => {
   return server;
 };
 process.on("exit", () => running.forEach((child) => child.kill("SIGTERM")));
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
 
 const settle = () => new Promise((resolve) => setTimeout(resolve, 2500)); // What is stored behind the answer gets there.
 const folder = mkdtempSync(join(tmpdir(), "pensieve-bench-"));
@@ -130,6 +131,7 @@ async function compare() {
     for (const name of i % 2 === 0 ? ["pensieve", "llama-server"] : ["llama-server", "pensieve"]) {
       process.stderr.write(`\rround ${i + 1}/${rounds}: ${name}    `);
       results[name].push(await round(name, 1 + i));
+      if (process.env.PENSIEVE_BENCH_VERBOSE) console.error(`\n${name}: ${JSON.stringify(results[name].at(-1), (key, value) => (key === "text" ? undefined : value))}`);
     }
   }
   process.stderr.write("\r");
