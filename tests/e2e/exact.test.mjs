@@ -70,6 +70,12 @@ test(`${prompts} prompts in six conditions: the same tokens, the same logits`, {
     reused += cachedOf(result);
   };
 
+  // What is computed sooner than it would be read is computed; how much that is depends on machine and model. Held to here for the usual run.
+  const readBack = (what) => {
+    t.diagnostic(`${what}: ${reused} of ${wanted} tokens`);
+    if (!process.env.PENSIEVE_EXACT_MODEL && !process.env.PENSIEVE_EXACT_PROMPTS) assert.ok(reused >= 0.9 * wanted, `${what}: ${reused} of ${wanted} tokens`);
+  };
+
   // Cold: in a process that reuses nothing but the marks that all prompts begin with.
   const cold = await start();
   for (const request of requests) {
@@ -101,7 +107,7 @@ test(`${prompts} prompts in six conditions: the same tokens, the same logits`, {
     same(number, await run(worker, request), "from the disk");
     wanted += Math.max(0, expected[number].input_tokens - 8 - 24); // The shortest tails are not stored; what is computed sooner than read is computed.
   }
-  assert.ok(reused >= 0.9 * wanted, `from the disk: ${reused} of ${wanted} tokens`);
+  readBack("from the disk");
   await settled(worker);
 
   // Killed when some of the answer was said; the next one is given that.
@@ -123,7 +129,7 @@ test(`${prompts} prompts in six conditions: the same tokens, the same logits`, {
   worker = await start(store);
   reused = 0;
   for (const [number, request] of requests.entries()) same(number, await run(worker, request), "after a restart");
-  assert.ok(reused >= 0.9 * wanted, `after a restart: ${reused} of ${wanted} tokens`);
+  readBack("after a restart");
   await end(worker);
   t.diagnostic(`${prompts} prompts of ${Math.min(...expected.map((e) => e.input_tokens))} to ${Math.max(...expected.map((e) => e.input_tokens))} tokens, ${expected.reduce((sum, e) => sum + e.hashes.length, 0)} logits each way`);
 });
