@@ -97,6 +97,7 @@ int main(int argc, char** argv) {
   engine.kv_type = kv_type == "q8_0" ? KvType::q8_0 : KvType::f16;
   if (plan) return print_plan(engine);
   make_first_victim();
+  leave_no_core();
   end_with_last_words();
   on_llama_abort([](bool out_of_memory, const char* message) { end_with(out_of_memory ? kOutOfMemory : message); });
   if (data_bytes_max > 0) {

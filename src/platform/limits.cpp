@@ -16,6 +16,13 @@ Result<void> cap_own_data(std::uint64_t bytes) {
   return {};
 }
 
+void leave_no_core() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_CORE, &limit) != 0) return;
+  limit.rlim_cur = 0;
+  (void)::setrlimit(RLIMIT_CORE, &limit);
+}
+
 void make_first_victim() {
   // Unprivileged processes may raise their score. Where the file is not there: another system.
   std::ofstream file("/proc/self/oom_score_adj");

@@ -14,6 +14,10 @@ namespace pensieve {
 // weights): an allocation beyond fails. Linux: RLIMIT_DATA; macOS does not enforce it.
 Result<void> cap_own_data(std::uint64_t bytes);
 
+// When this process crashes no core file is written: it would hold what people wrote, and a large process takes seconds to
+// write, in which no other can take its place. The hard limit stays: `prlimit --core=unlimited --pid` brings it back.
+void leave_no_core();
+
 // This process is the one to kill when the machine runs out of memory. Linux: oom_score_adj.
 void make_first_victim();
 

@@ -171,3 +171,12 @@ test("a model file that is none is refused with its name and a reason", async ()
   assert.match((await worker.when((r) => r.event === "fatal")).message, /absent.gguf.*No such file/);
   rmSync(folder, { recursive: true });
 });
+
+// It would hold prompts, and take seconds to write before another worker may start.
+test("a worker that crashes leaves no core, whatever the shell allows", async () => {
+  const worker = new Worker("sh", ["-c", 'ulimit -c unlimited; exec "$0" "$@"', bin("pensieve-worker"), "--model", await model(), "--context", "512"]);
+  await worker.ready();
+  const { readFileSync } = await import("node:fs");
+  assert.match(readFileSync(`/proc/${worker.child.pid}/limits`, "utf8"), /^Max core file size +0 +unlimited/m);
+  await worker.stop();
+});
