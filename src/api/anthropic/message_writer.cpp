@@ -55,7 +55,7 @@ Json details_json(const std::string& violation) {
 
 Json diagnostics_json(const std::optional<CacheMiss>& miss) {
   if (!miss) return Json();
-  Json reason = {{"type", miss->type}};
+  Json reason = {{"type", std::string(miss->type)}};
   if (miss->missed_tokens) reason["cache_missed_input_tokens"] = *miss->missed_tokens;
   return {{"cache_miss_reason", reason}};
 }

@@ -31,7 +31,7 @@ PromptMarks marks_of(const Prompt& prompt, std::string_view loaded_model);
 
 // As the API spells it.
 struct CacheMiss {
-  const char* type = "";
+  std::string_view type;  // Of a literal.
   std::optional<std::int32_t> missed_tokens;  // That would have been there; not told with every type.
   bool operator==(const CacheMiss&) const = default;
 };
