@@ -65,6 +65,7 @@ describe("kill it", () => {
     assert.equal(expected.at(-1).stop_reason, "tool_use");
     const pauses = [];
     const workers = new Set();
+    let stopped = false;
     for (let cycle = 0; cycle < cycles; ++cycle) {
       const count = 1 + Math.floor(random() * 4);
       const first = Math.floor(random() * bodies.length);
@@ -84,7 +85,9 @@ describe("kill it", () => {
       }
       const results = await Promise.all(running);
       results.forEach((result, i) => assert.deepEqual(result, expected[chosen[i]], `cycle ${cycle}, body ${chosen[i]}, ${i + 1} of ${count}, ${signal}, seed ${seed}`));
-      if (signal !== "SIGSTOP") pauses.push(longest);
+      // One that is stopped when its streams have ended hangs the next cycle's, which take the stall timeout and two seconds.
+      if (signal !== "SIGSTOP" && !stopped) pauses.push(longest);
+      stopped = signal === "SIGSTOP";
     }
     const health = await server.until((h) => h.ready && h.slots.running === 0);
     assert.ok(health.worker.requests_resumed > cycles / 4, `${health.worker.requests_resumed} streams were resumed`);
