@@ -4,7 +4,7 @@
 //   node bench/beside.mjs --model build/bench/small.gguf
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { events, median, start } from "./servers.mjs";
+import { ask, events, median, start } from "./servers.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -16,17 +16,6 @@ const { values: options } = parseArgs({
     out: { type: "string" },
   },
 });
-
-async function ask(server, body, signal) {
-  const reply = await fetch(`${server.url}/v1/messages`, {
-    method: "POST",
-    signal,
-    headers: { "content-type": "application/json", "anthropic-version": "2023-06-01" },
-    body: JSON.stringify({ model: "bench", stream: true, ...body }),
-  });
-  if (reply.status !== 200) throw new Error(`${server.name}: ${reply.status} ${await reply.text()}`);
-  return reply;
-}
 
 // Words that differ from the first one on, so that no cache has them.
 const words = (seed) => Array.from({ length: Number(options.words) }, (_, i) => `w${(i * 7919 + seed * 104729) % 9973}`).join(" ");

@@ -4,7 +4,7 @@
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { engineTool, events, median, pssBytes, start } from "./servers.mjs";
+import { ask, engineTool, events, median, pssBytes, start } from "./servers.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -28,15 +28,10 @@ const filler = (seed) => Array.from({ length: Number(options.words) }, (_, i) =>
 
 async function stream(server, seed) {
   const begun = performance.now();
-  const reply = await fetch(`${server.url}/v1/messages`, {
-    method: "POST",
-    headers: { "content-type": "application/json", "anthropic-version": "2023-06-01" },
-    body: JSON.stringify({
-      model: "bench", max_tokens: tokens, stream: true, temperature: 1.2, top_k: 0, top_p: 1, min_p: 0, seed,
-      messages: [{ role: "user", content: `${filler(seed)}Request ${seed}: count from ${seed} to ${seed + 2000}, one number after the other.` }],
-    }),
+  const reply = await ask(server, {
+    max_tokens: tokens, temperature: 1.2, top_k: 0, top_p: 1, min_p: 0, seed,
+    messages: [{ role: "user", content: `${filler(seed)}Request ${seed}: count from ${seed} to ${seed + 2000}, one number after the other.` }],
   });
-  if (reply.status !== 200) throw new Error(`${server.name}: ${reply.status} ${await reply.text()}`);
   const arrivals = [];
   let outputTokens = 0;
   for await (const [now, event] of events(reply)) {

@@ -34,6 +34,7 @@ async function measure() {
       const bytes = JSON.stringify(body);
       const begun = performance.now();
       const reply = await post("/v1/messages/count_tokens", bytes);
+      if (reply.status !== 200) throw new Error(`${reply.status} ${await reply.text()}`);
       const { input_tokens: tokens } = await reply.json();
       times[kind].push(performance.now() - begun);
       measure.size = `${bytes.length} bytes, ${tokens} tokens`;

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { median, start, stop, untilReady } from "./servers.mjs";
+import { ask, events, median, start, stop, untilReady } from "./servers.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -25,18 +25,11 @@ let words = Math.round(Number(options.tokens) / 5);
 
 async function firstToken(server, content) {
   const begun = performance.now();
-  const reply = await fetch(`${server.url}/v1/messages`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ model: "bench", max_tokens: 2, stream: true, temperature: 0, messages: [{ role: "user", content }] }),
-  });
-  if (reply.status !== 200) throw new Error(`${server.name}: ${reply.status} ${await reply.text()}`);
-  let at, text = "";
-  for await (const bytes of reply.body) {
-    text += Buffer.from(bytes).toString();
-    if (!at && text.includes("content_block_delta")) at = performance.now();
+  let at, cached;
+  for await (const [now, event] of events(await ask(server, { max_tokens: 2, temperature: 0, messages: [{ role: "user", content }] }))) {
+    if (event.type === "content_block_delta") at ??= now;
+    cached = event.usage?.cache_read_input_tokens ?? event.message?.usage.cache_read_input_tokens ?? cached;
   }
-  const cached = /"cache_read_input_tokens":(\d+)/.exec(text)?.[1];
   if (process.env.PENSIEVE_BENCH_VERBOSE) console.error(`${server.name}: ${cached} tokens were there, ${(((at ?? performance.now()) - begun) / 1000).toFixed(3)} s`);
   return ((at ?? performance.now()) - begun) / 1000;
 }

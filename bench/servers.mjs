@@ -62,6 +62,18 @@ export async function untilReady(server) {
   }
 }
 
+// A streamed request to either; any other answer than a stream is an error.
+export async function ask(server, body, signal) {
+  const reply = await fetch(`${server.url}/v1/messages`, {
+    method: "POST",
+    signal,
+    headers: { "content-type": "application/json", "anthropic-version": "2023-06-01" },
+    body: JSON.stringify({ model: "bench", stream: true, ...body }),
+  });
+  if (reply.status !== 200) throw new Error(`${server.name}: ${reply.status} ${await reply.text()}`);
+  return reply;
+}
+
 // The events of a streamed reply as they arrive: [milliseconds, event].
 export async function* events(reply) {
   const decoder = new TextDecoder();

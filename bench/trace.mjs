@@ -9,7 +9,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { median, start, stop, untilReady } from "./servers.mjs";
+import { ask, events, median, start, stop, untilReady } from "./servers.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -32,30 +32,17 @@ const tools = ["read_file", "run"].map((name) => ({ name, description: `Tool ${n
 const result_words = (turn) => [16, 48, 24, 120, 32][turn % 5];
 
 // One request, streamed. What was computed is what the server says was not in its cache.
-async function ask(server, body) {
+async function measured(server, body) {
   const begun = performance.now();
-  const reply = await fetch(`${server.url}/v1/messages`, {
-    method: "POST",
-    headers: { "content-type": "application/json", "anthropic-version": "2023-06-01" },
-    body: JSON.stringify({ model: "bench", stream: true, temperature: 0, ...body }),
-  });
-  if (reply.status !== 200) throw new Error(`${server.name}: ${reply.status} ${await reply.text()}`);
-  let pending = "", text = "", first, last, usage = {};
-  const decoder = new TextDecoder();
-  for await (const bytes of reply.body) {
-    const now = performance.now();
-    pending += decoder.decode(bytes, { stream: true });
-    for (let end; (end = pending.indexOf("\n\n")) >= 0; pending = pending.slice(end + 2)) {
-      const data = /^data: (.*)$/m.exec(pending.slice(0, end))?.[1];
-      if (!data) continue;
-      const event = JSON.parse(data);
-      if (event.type === "content_block_delta") {
-        first ??= now;
-        last = now;
-        text += event.delta.text ?? "";
-      }
-      Object.assign(usage, event.message?.usage, event.usage);
+  let text = "", first, last;
+  const usage = {};
+  for await (const [now, event] of events(await ask(server, { temperature: 0, ...body }))) {
+    if (event.type === "content_block_delta") {
+      first ??= now;
+      last = now;
+      text += event.delta.text ?? "";
     }
+    Object.assign(usage, event.message?.usage, event.usage);
   }
   const cached = usage.cache_read_input_tokens ?? 0;
   const computed = usage.input_tokens + (usage.cache_creation_input_tokens ?? 0);
@@ -81,7 +68,7 @@ async function session(server, number) {
   const body = { max_tokens: Number(options.tokens), system: words(number + 50, Number(options.system)), tools, messages };
   const all = [];
   for (let turn = 0; turn < turns; ++turn) {
-    const answer = await ask(server, body);
+    const answer = await measured(server, body);
     all.push(answer);
     if (turn + 1 === turns) break;
     // The call is the client's own: what a model of random weights says is no call. Its text goes back as it came.
@@ -98,15 +85,15 @@ const args = {
 
 async function round(name, number) {
   let server = await begin(name, args[name]());
-  await ask(server, { max_tokens: 2, messages: [{ role: "user", content: "hello" }] }); // Pages in.
+  await measured(server, { max_tokens: 2, messages: [{ role: "user", content: "hello" }] }); // Pages in.
   const { body, all } = await session(server, number);
   const figures = {
     "first run, all turns": { computed: all.reduce((sum, a) => sum + a.computed, 0), prompt: all.at(-1).prompt, first: all.reduce((sum, a) => sum + a.first, 0) },
     "first run, last turn": all.at(-1),
   };
   await settle();
-  for (const other of [1, 2]) await ask(server, { max_tokens: 2, messages: [{ role: "user", content: words(number + 5000 * other, 300) }] });
-  figures["again, after 2 others"] = await ask(server, body);
+  for (const other of [1, 2]) await measured(server, { max_tokens: 2, messages: [{ role: "user", content: words(number + 5000 * other, 300) }] });
+  figures["again, after 2 others"] = await measured(server, body);
   await settle();
   if (name === "pensieve") {
     const { worker } = await (await fetch(`${server.url}/health`)).json();
@@ -116,11 +103,11 @@ async function round(name, number) {
     await stop(server, "SIGKILL");
     server = await begin(name, args[name]());
   }
-  figures["after kill -9"] = await ask(server, body);
+  figures["after kill -9"] = await measured(server, body);
   await settle();
   await stop(server);
   server = await begin(name, args[name]());
-  figures["after a restart"] = await ask(server, body);
+  figures["after a restart"] = await measured(server, body);
   await stop(server);
   return figures;
 }
@@ -151,7 +138,7 @@ async function cost() {
   const servers = [await begin("pensieve", args.pensieve()), await begin("pensieve", ["--slots", "2", "--context", options.context, "--store", "off"])];
   const rates = [[], []];
   const mark = { type: "ephemeral" };
-  const one = (server, number) => ask(server, { max_tokens: 128, temperature: 1.2, top_k: 0, top_p: 1, min_p: 0, seed: number, messages: [{ role: "user", content: [{ type: "text", text: words(number, Number(options.system)), cache_control: mark }] }] });
+  const one = (server, number) => measured(server, { max_tokens: 128, temperature: 1.2, top_k: 0, top_p: 1, min_p: 0, seed: number, messages: [{ role: "user", content: [{ type: "text", text: words(number, Number(options.system)), cache_control: mark }] }] });
   try {
     for (const server of servers) await one(server, 9000);
     for (let i = 0; i < rounds; ++i) {
