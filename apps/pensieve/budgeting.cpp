@@ -49,7 +49,7 @@ Said read_all(int out_fd, int err_fd, TimePoint deadline) {
   return said;
 }
 
-Result<ModelNeeds> needs_that(ChildProcess child, std::uint64_t file_bytes, std::uint64_t slots, TimePoint deadline) {
+Result<ModelNeeds> needs_told_by(ChildProcess child, std::uint64_t file_bytes, std::uint64_t slots, TimePoint deadline) {
   ::close(child.release_stdin());
   const int out = child.release_stdout();
   const int err = child.release_stderr();
@@ -74,8 +74,8 @@ Result<ModelNeeds> ask_for_needs(const std::string& worker, const std::string& m
   if (!f16) return std::move(f16).error();
   if (!q8_0) return std::move(q8_0).error();
   const TimePoint deadline = SteadyClock::now() + kPlanWaitMax;
-  auto needs = needs_that(*std::move(f16), file_bytes, slots, deadline);
-  auto smaller = needs_that(*std::move(q8_0), file_bytes, slots, deadline);
+  auto needs = needs_told_by(*std::move(f16), file_bytes, slots, deadline);
+  auto smaller = needs_told_by(*std::move(q8_0), file_bytes, slots, deadline);
   if (!needs) return smaller ? std::move(smaller) : std::move(needs);
   if (smaller) needs->q8_0 = smaller->q8_0;
   return needs;

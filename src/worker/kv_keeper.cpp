@@ -26,7 +26,7 @@ std::chrono::microseconds since(TimePoint begun) { return std::chrono::duration_
 }  // namespace
 
 KvKeeper::KvKeeper(Engine& engine, std::unique_ptr<BlockStore> store, bool exact)
-    : engine_(engine), store_(std::move(store)), exact_(exact), slots_(static_cast<std::size_t>(engine.facts().slots)) {
+    : SlotKeeper(engine, std::move(store), exact), slots_(static_cast<std::size_t>(engine.facts().slots)) {
   CHECK(engine_.kv_shape() != nullptr, "another keeper is for states that cannot be cut");
   for (const std::size_t bytes : engine_.kv_shape()->piece_token_bytes) block_bytes_ += bytes * kBlockTokens;
 }
@@ -391,15 +391,10 @@ BlockHead KvKeeper::head_of(const BlockKey& key, const BlockKey& parent, std::sp
   return head;
 }
 
-bool KvKeeper::flush(TimePoint deadline) { return !store_ || store_->flush(deadline); }
-
 wire::KvFacts KvKeeper::facts() const {
-  wire::KvFacts facts;
-  facts.tokens_from_slots = tokens_from_slots_;
-  facts.tokens_from_store = tokens_from_store_;
+  wire::KvFacts facts = common_facts();
   for (const Slot& slot : slots_) facts.bytes_given_back += slot.given_back.value_or(0);
   if (!store_) return facts;
-  add_store_facts(store_->stats(), facts);
   facts.store_pending = static_cast<std::uint64_t>(std::ranges::count_if(slots_, [](const Slot& slot) { return slot.blocks_looked_at < slot.blocks_wanted || slot.tail_due; }));
   return facts;
 }

@@ -32,16 +32,11 @@ class KvKeeper final : public SlotKeeper {
   void release(SequenceId slot) override;
   bool has_work() const override;
   std::chrono::milliseconds next_work_in() const override;
-  void hurry() override { in_haste_ = true; }
   void work(std::chrono::microseconds credit) override;
-  void spare(Spare how) override { spare_ = how; }
   void give_back() override;
   std::optional<Unread> unread() override;
   void reread_done(SequenceId slot) override { want_stored(slot); }
   bool has_unread() const override { return find_unread().has_value(); }
-  void note_prefill_rate(double tokens_per_second) override { prefill_rate_ = tokens_per_second; }
-  bool store_is_behind() const override { return store_ && store_->backlog_full(); }
-  bool flush(TimePoint deadline) override;
   wire::KvFacts facts() const override;
 
  private:
@@ -104,9 +99,6 @@ class KvKeeper final : public SlotKeeper {
   void copy_block(SequenceId slot, Restore& restore);
   bool read_block(SequenceId slot, Restore& restore);
 
-  Engine& engine_;
-  std::unique_ptr<BlockStore> store_;
-  const bool exact_;
   std::vector<Slot> slots_;
   std::uint64_t uses_ = 0;
   std::optional<Export> export_;
@@ -114,14 +106,8 @@ class KvKeeper final : public SlotKeeper {
   std::chrono::microseconds piece_time_{0};  // What storing one took lately.
   std::unordered_set<BlockKey, BlockKeyHash> seen_;
   std::vector<std::byte> buffer_;
-  double prefill_rate_ = 0;
-  double read_rate_ = 1e9;  // Bytes a second from the store; measured as soon as something is read.
   std::uint64_t block_bytes_ = 0;
-  bool in_haste_ = false;
-  Spare spare_ = Spare::nothing;
   std::uint64_t turned_down_ = 0;
-  std::uint64_t tokens_from_slots_ = 0;
-  std::uint64_t tokens_from_store_ = 0;
 };
 
 }  // namespace pensieve

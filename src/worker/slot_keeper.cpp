@@ -5,7 +5,12 @@
 
 namespace pensieve {
 
-void add_store_facts(const StoreStats& stats, wire::KvFacts& facts) {
+wire::KvFacts SlotKeeper::common_facts() const {
+  wire::KvFacts facts;
+  facts.tokens_from_slots = tokens_from_slots_;
+  facts.tokens_from_store = tokens_from_store_;
+  if (!store_) return facts;
+  const StoreStats stats = store_->stats();
   facts.store_blocks = stats.blocks;
   facts.store_bytes = stats.bytes;
   facts.store_blocks_written = stats.blocks_written;
@@ -14,6 +19,7 @@ void add_store_facts(const StoreStats& stats, wire::KvFacts& facts) {
   facts.store_blocks_set_aside = stats.blocks_set_aside;
   facts.store_bytes_written_today = stats.bytes_written_today;
   facts.store_problem = stats.problem;
+  return facts;
 }
 
 std::unique_ptr<SlotKeeper> make_slot_keeper(Engine& engine, std::unique_ptr<BlockStore> store, bool exact) {

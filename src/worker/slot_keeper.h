@@ -54,7 +54,7 @@ class SlotKeeper {
 
   virtual bool has_work() const = 0;
   virtual std::chrono::milliseconds next_work_in() const = 0;  // When something will have rested; a long time for nothing.
-  virtual void hurry() = 0;  // The process ends: nothing rests any more.
+  void hurry() { in_haste_ = true; }  // The process ends: nothing rests any more.
   // Stores for about so long; at least something when `credit` covers what one piece took lately.
   virtual void work(std::chrono::microseconds credit) = 0;
 
@@ -62,7 +62,7 @@ class SlotKeeper {
   // of those that were free for kColdAfter goes back to the system. `all`: at once, and where
   // there is no store what they held is lost.
   enum class Spare { nothing, cold, all };
-  virtual void spare(Spare how) = 0;
+  void spare(Spare how) { spare_ = how; }
   virtual void give_back() = 0;  // What is due of that; not while a slot is being read again.
   static constexpr std::chrono::seconds kColdAfter{10};
 
@@ -77,14 +77,25 @@ class SlotKeeper {
   virtual void reread_done(SequenceId slot) = 0;
   virtual bool has_unread() const = 0;
 
-  virtual void note_prefill_rate(double tokens_per_second) = 0;
-  virtual bool store_is_behind() const = 0;
-  virtual bool flush(TimePoint deadline) = 0;  // What was begun is on disk. False: the deadline passed.
+  void note_prefill_rate(double tokens_per_second) { prefill_rate_ = tokens_per_second; }
+  bool store_is_behind() const { return store_ && store_->backlog_full(); }
+  bool flush(TimePoint deadline) { return !store_ || store_->flush(deadline); }  // What was begun is on disk. False: the deadline passed.
   virtual wire::KvFacts facts() const = 0;
-};
 
-// The part of them that is the store's.
-void add_store_facts(const StoreStats& stats, wire::KvFacts& facts);
+ protected:
+  SlotKeeper(Engine& engine, std::unique_ptr<BlockStore> store, bool exact) : engine_(engine), store_(std::move(store)), exact_(exact) {}
+  wire::KvFacts common_facts() const;  // What was reused, and the store's.
+
+  Engine& engine_;
+  const std::unique_ptr<BlockStore> store_;  // May be null.
+  const bool exact_;
+  double prefill_rate_ = 0;  // Tokens a second; 0: not measured yet.
+  double read_rate_ = 1e9;   // Bytes a second from the store; measured as soon as something is read.
+  bool in_haste_ = false;
+  Spare spare_ = Spare::nothing;
+  std::uint64_t tokens_from_slots_ = 0;
+  std::uint64_t tokens_from_store_ = 0;
+};
 
 // For this engine; `store` may be null.
 std::unique_ptr<SlotKeeper> make_slot_keeper(Engine& engine, std::unique_ptr<BlockStore> store, bool exact);

@@ -25,7 +25,7 @@ std::int32_t common(std::span<const TokenId> a, std::span<const TokenId> b) {
 }  // namespace
 
 StateKeeper::StateKeeper(Engine& engine, std::unique_ptr<BlockStore> store, bool exact)
-    : engine_(engine), store_(std::move(store)), exact_(exact), grain_(exact ? engine.state_grain() : 1), slots_(static_cast<std::size_t>(engine.facts().slots)) {
+    : SlotKeeper(engine, std::move(store), exact), grain_(exact ? engine.state_grain() : 1), slots_(static_cast<std::size_t>(engine.facts().slots)) {
   CHECK(!store_ || !engine_.state_layout().empty(), "a store is only for what can be stored");
 }
 
@@ -248,11 +248,8 @@ void StateKeeper::store(SequenceId id) {
 }
 
 wire::KvFacts StateKeeper::facts() const {
-  wire::KvFacts facts;
-  facts.tokens_from_slots = tokens_from_slots_;
-  facts.tokens_from_store = tokens_from_store_;
+  wire::KvFacts facts = common_facts();
   if (!store_) return facts;
-  add_store_facts(store_->stats(), facts);
   facts.store_pending = static_cast<std::uint64_t>(std::ranges::count_if(slots_, [](const Slot& slot) { return slot.due.has_value(); }));
   return facts;
 }

@@ -46,16 +46,11 @@ class StateKeeper final : public SlotKeeper {
   void release(SequenceId slot) override;
   bool has_work() const override;
   std::chrono::milliseconds next_work_in() const override;
-  void hurry() override { in_haste_ = true; }
   void work(std::chrono::microseconds credit) override;
-  void spare(Spare how) override { spare_ = how; }
   void give_back() override {}  // The engine does not tell where a slot's state lies.
   std::optional<Unread> unread() override;
   void reread_done(SequenceId slot) override { want_stored(slot); }
   bool has_unread() const override { return find_unread().has_value(); }
-  void note_prefill_rate(double tokens_per_second) override { prefill_rate_ = tokens_per_second; }
-  bool store_is_behind() const override { return store_ && store_->backlog_full(); }
-  bool flush(TimePoint deadline) override { return !store_ || store_->flush(deadline); }
   wire::KvFacts facts() const override;
 
  private:
@@ -88,21 +83,12 @@ class StateKeeper final : public SlotKeeper {
   std::optional<SequenceId> find_unread() const;
   bool is_unread(const Slot& slot) const;
 
-  Engine& engine_;
-  std::unique_ptr<BlockStore> store_;
-  const bool exact_;
   const std::int32_t grain_;  // Engine::state_grain(), in exact mode.
   std::vector<Slot> slots_;
   std::uint64_t uses_ = 0;
   std::uint64_t state_bytes_ = 0;  // Of the last one that was stored or read.
   std::chrono::microseconds credit_{0};
   std::chrono::microseconds store_time_{0};  // What reading a state out took lately.
-  double prefill_rate_ = 0;
-  double read_rate_ = 1e9;  // Bytes a second from the store; measured as soon as something is read.
-  bool in_haste_ = false;
-  Spare spare_ = Spare::nothing;
-  std::uint64_t tokens_from_slots_ = 0;
-  std::uint64_t tokens_from_store_ = 0;
 };
 
 }  // namespace pensieve

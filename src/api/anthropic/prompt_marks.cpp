@@ -1,8 +1,9 @@
 #include "api/anthropic/prompt_marks.h"
 
 #include <algorithm>
-#include <functional>
 #include <span>
+
+#include "cache/checksum.h"
 
 namespace pensieve::anthropic {
 namespace {
@@ -11,30 +12,34 @@ namespace {
 // (docs/kv_store.md).
 constexpr std::int32_t kNoMiss = 150;
 
+// The parts one after the other, each text behind its length, so that no two lists are alike.
 class Mixer {
  public:
-  Mixer& add(std::size_t value) {
-    hash_ = (hash_ ^ value) * 0x9E3779B97F4A7C15ull;
-    hash_ ^= hash_ >> 29;
+  Mixer& add(std::uint64_t value) {
+    bytes_.append(reinterpret_cast<const char*>(&value), sizeof value);
     return *this;
   }
-  Mixer& add(std::string_view text) { return add(std::hash<std::string_view>{}(text)); }
-  std::size_t value() const { return hash_; }
+  Mixer& add(std::string_view text) {
+    add(std::uint64_t{text.size()});
+    bytes_ += text;
+    return *this;
+  }
+  std::uint64_t value() const { return checksum_64(std::as_bytes(std::span(bytes_))); }
 
  private:
-  std::size_t hash_ = 0;
+  std::string bytes_;
 };
 
-std::size_t hash_of(const Message& message) {
+std::uint64_t hash_of(const Message& message) {
   Mixer mixer;
-  mixer.add(static_cast<std::size_t>(message.role));
+  mixer.add(static_cast<std::uint64_t>(message.role));
   for (const Block& block : message.blocks) {  // Cache marks are never rendered.
-    mixer.add(block.content.index());
+    mixer.add(std::uint64_t{block.content.index()});
     if (const auto* text = std::get_if<TextContent>(&block.content)) mixer.add(text->text);
     else if (const auto* thinking = std::get_if<ThinkingContent>(&block.content)) mixer.add(thinking->text);
     else if (const auto* call = std::get_if<ToolUseContent>(&block.content)) mixer.add(call->id).add(call->name).add(call->input);
     else if (const auto* result = std::get_if<ToolResultContent>(&block.content)) {
-      mixer.add(result->tool_use_id).add(result->text).add(result->is_error ? 1u : 0u);
+      mixer.add(result->tool_use_id).add(result->text).add(std::uint64_t{result->is_error});
       for (const std::string& reference : result->tool_references) mixer.add(reference);
     }
   }
@@ -53,7 +58,7 @@ PromptMarks marks_of(const Prompt& prompt, std::string_view loaded_model) {
     else marks.messages.push_back(hash_of(message));
   }
   marks.system = system.value();
-  for (const Tool& tool : prompt.tools) tools.add(tool.name).add(tool.description).add(tool.input_schema).add(tool.deferred ? 1u : 0u);
+  for (const Tool& tool : prompt.tools) tools.add(tool.name).add(tool.description).add(tool.input_schema).add(std::uint64_t{tool.deferred});
   marks.tools = tools.value();
   return marks;
 }

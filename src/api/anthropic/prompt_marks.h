@@ -21,10 +21,10 @@ namespace pensieve::anthropic {
 
 // Hashes of a prompt's parts. They live in this process only.
 struct PromptMarks {
-  std::size_t model = 0;     // The loaded one, whatever the client calls it.
-  std::size_t system = 0;    // Messages of the system before all others.
-  std::size_t tools = 0;
-  std::vector<std::size_t> messages;
+  std::uint64_t model = 0;     // The loaded one, whatever the client calls it.
+  std::uint64_t system = 0;    // Messages of the system before all others.
+  std::uint64_t tools = 0;
+  std::vector<std::uint64_t> messages;
   bool operator==(const PromptMarks&) const = default;
 };
 PromptMarks marks_of(const Prompt& prompt, std::string_view loaded_model);
