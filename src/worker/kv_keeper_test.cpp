@@ -6,8 +6,8 @@
 #include <filesystem>
 #include <numeric>
 
-#include "engine/fake_engine.h"
 #include "platform/failing_files.h"
+#include "worker/keeper_test.h"
 
 namespace pensieve {
 namespace {
@@ -15,23 +15,9 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
-std::vector<TokenId> prompt(int first, int count) {
-  std::vector<TokenId> tokens(static_cast<std::size_t>(count));
-  for (int i = 0; i < count; ++i) tokens[static_cast<std::size_t>(i)] = (first * 31 + i * 7) % 250;
-  return tokens;
-}
-
-class KvKeeperTest : public ::testing::Test {
+class KvKeeperTest : public KeeperTest {
  protected:
-  KvKeeperTest() {
-    std::string name = (fs::temp_directory_path() / "pensieve-keeper-XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-    restart();
-  }
-  ~KvKeeperTest() override {
-    keeper_.reset();
-    fs::remove_all(folder_);
-  }
+  KvKeeperTest() { restart(); }
 
   // A new process: nothing is left but the store.
   void restart(bool exact = true) {
@@ -41,11 +27,6 @@ class KvKeeperTest : public ::testing::Test {
     options.free_min = 0;
     keeper_ = std::make_unique<KvKeeper>(*engine_, *BlockStore::open(real_files(), options, fingerprint_of("fake"), "{}"), exact);
   }
-
-  struct Ran {
-    SequenceId slot{};
-    int cached = 0;
-  };
 
   // Takes a slot, fills it, runs the rest of the prompt and `answer` tokens one by one. The
   // engine CHECKs that what it was given back is what it once computed.
@@ -60,23 +41,11 @@ class KvKeeperTest : public ::testing::Test {
     return {slot, cached};
   }
 
-  void step(SequenceId slot, std::span<const TokenId> tokens, bool prefill) {
-    std::vector<Row> rows;
-    for (const TokenId token : tokens) rows.push_back({slot, keeper_->held(slot) + static_cast<int>(rows.size()), token, false});
-    rows.back().wants_logits = true;
-    ASSERT_TRUE(engine_->step(rows));
-    keeper_->ran(slot, tokens, prefill);
-  }
-
   void store_all() {
     keeper_->hurry();  // Tails need not rest.
     while (keeper_->has_work()) keeper_->work(50ms);
     ASSERT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
   }
-
-  std::string folder_;
-  std::unique_ptr<FakeEngine> engine_;
-  std::unique_ptr<KvKeeper> keeper_;
 };
 
 TEST_F(KvKeeperTest, AConversationGoesOnInItsSlot) {

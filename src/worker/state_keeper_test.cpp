@@ -6,8 +6,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "engine/fake_engine.h"
 #include "platform/failing_files.h"
+#include "worker/keeper_test.h"
 #include "worker/plan.h"
 
 namespace pensieve {
@@ -16,12 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
-std::vector<TokenId> prompt(int first, int count) {
-  std::vector<TokenId> tokens(static_cast<std::size_t>(count));
-  for (int i = 0; i < count; ++i) tokens[static_cast<std::size_t>(i)] = (first * 31 + i * 7) % 250;
-  return tokens;
-}
-
 std::vector<TokenId> joined(std::vector<TokenId> tokens, const std::vector<TokenId>& more) {
   tokens.insert(tokens.end(), more.begin(), more.end());
   return tokens;
@@ -29,17 +23,9 @@ std::vector<TokenId> joined(std::vector<TokenId> tokens, const std::vector<Token
 
 // The scripted engine with a state that is whole or nothing: it CHECKs that it is never cut, and that
 // both halves of a state that it is given back agree.
-class StateKeeperTest : public ::testing::Test {
+class StateKeeperTest : public KeeperTest {
  protected:
-  StateKeeperTest() {
-    std::string name = (fs::temp_directory_path() / "pensieve-states-XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-    restart();
-  }
-  ~StateKeeperTest() override {
-    keeper_.reset();
-    fs::remove_all(folder_);
-  }
+  StateKeeperTest() { restart(); }
 
   void restart(bool exact = true, bool with_store = true, std::uint64_t size_max = 1u << 30, int grain = 1) { start(real_files(), exact, with_store, size_max, grain); }
 
@@ -57,11 +43,6 @@ class StateKeeperTest : public ::testing::Test {
     }
     keeper_ = make_slot_keeper(*engine_, std::move(store), exact);
   }
-
-  struct Ran {
-    SequenceId slot{};
-    int cached = 0;
-  };
 
   // As the step loop does it: chunks of up to 512 rows, cut where the keeper says.
   Ran run(const std::vector<TokenId>& tokens, const std::vector<TokenId>& answer = {100, 101, 102}, bool release = true, std::chrono::seconds keep_for = 0s, int chunk = 512) {
@@ -82,14 +63,6 @@ class StateKeeperTest : public ::testing::Test {
     for (const TokenId token : answer) step(slot, std::array{token}, false);
     if (release) keeper_->release(slot);
     return {slot, cached};
-  }
-
-  void step(SequenceId slot, std::span<const TokenId> tokens, bool prefill) {
-    std::vector<Row> rows;
-    for (const TokenId token : tokens) rows.push_back({slot, keeper_->held(slot) + static_cast<int>(rows.size()), token, false});
-    rows.back().wants_logits = true;
-    ASSERT_TRUE(engine_->step(rows));
-    keeper_->ran(slot, tokens, prefill);
   }
 
   // Nobody asks for a while: what is to be stored is stored, answers are read again.
@@ -121,10 +94,6 @@ class StateKeeperTest : public ::testing::Test {
     }
     return found;
   }
-
-  std::string folder_;
-  std::unique_ptr<FakeEngine> engine_;
-  std::unique_ptr<SlotKeeper> keeper_;
 };
 
 TEST_F(StateKeeperTest, TheSamePromptAgainComesFromItsCheckpoint) {
