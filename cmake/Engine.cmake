@@ -24,7 +24,7 @@ if(EXISTS ${private_root}/.complete)
   list(GET private_loader 0 private_loader)
   # After the host's own: the folder also holds another nlohmann-json.
   target_compile_options(engine_headers INTERFACE SHELL:-idirafter\ ${private_root}/usr/include)
-  target_link_libraries(engine_runtime INTERFACE ${private_lib}/libllama.so ${private_lib}/libggml.so)
+  target_link_libraries(engine_runtime INTERFACE ${private_lib}/libmtmd.so ${private_lib}/libllama.so ${private_lib}/libggml.so)
   target_link_options(engine_runtime INTERFACE
     -Wl,--allow-shlib-undefined -Wl,--disable-new-dtags -Wl,-rpath,${private_lib}
     -Wl,--dynamic-linker,${private_loader}
@@ -37,7 +37,8 @@ else()
   if(NOT llama_FOUND)
     message(FATAL_ERROR "No libllama: run scripts/engine-runtime (make build does), or install libllama-dev.")
   endif()
-  target_link_libraries(engine_runtime INTERFACE llama)
+  find_library(mtmd_library mtmd REQUIRED)
+  target_link_libraries(engine_runtime INTERFACE ${mtmd_library} llama)
   find_path(ggml_plugins_parent backends0 PATHS /usr/lib/${CMAKE_CXX_LIBRARY_ARCHITECTURE}/ggml /usr/lib/ggml NO_DEFAULT_PATH)
   set(PENSIEVE_ENGINE_PLUGINS "")
   if(ggml_plugins_parent)

@@ -14,6 +14,7 @@
 
 #include "admission/memory_level.h"
 #include "base/clock.h"
+#include "catalogue/projector.h"
 #include "commands.h"
 #include "platform/child_process.h"
 #include "platform/cores.h"
@@ -62,12 +63,22 @@ Result<ModelNeeds> needs_told_by(ChildProcess child, std::uint64_t file_bytes, s
 
 }  // namespace
 
-Result<ModelNeeds> ask_for_needs(const std::string& worker, const std::string& model, std::uint64_t slots, const std::string& gpu_layers) {
+std::vector<std::string> projector_arguments(const std::string& mmproj, const std::string& model) {
+  if (mmproj == "off") return {};
+  if (!mmproj.empty()) return {"--mmproj", mmproj};
+  const std::string found = projector_beside(model);
+  if (found.empty()) return {};
+  return {"--mmproj", found, "--mmproj-optional"};
+}
+
+Result<ModelNeeds> ask_for_needs(const std::string& worker, const std::string& model, std::uint64_t slots, const std::string& gpu_layers, const std::vector<std::string>& projector) {
   std::error_code status;
   const auto file_bytes = std::filesystem::file_size(model, status);
   if (status) return Error{ErrorCode::not_found, fmt::format("'{}' cannot be read: {}", model, status.message())};
   const auto ask = [&](const char* kv_type) {
-    return ChildProcess::spawn({worker, "--plan", "--model", model, "--slots", std::to_string(slots), "--kv-type", kv_type, "--gpu-layers", gpu_layers, "--log-level", "off"});
+    std::vector<std::string> argv = {worker, "--plan", "--model", model, "--slots", std::to_string(slots), "--kv-type", kv_type, "--gpu-layers", gpu_layers, "--log-level", "off"};
+    argv.insert(argv.end(), projector.begin(), projector.end());
+    return ChildProcess::spawn(argv);
   };
   auto f16 = ask("f16");
   auto q8_0 = ask("q8_0");
@@ -103,7 +114,7 @@ Result<std::uint64_t> ceiling_from(const std::string& memory) {
 Result<Budget> budget_for(const PlanOptions& options, const std::string& path) {
   const auto ceiling = ceiling_from(options.memory);
   if (!ceiling) return ceiling.error();
-  const auto needs = ask_for_needs(options.worker, path, options.slots, "auto");
+  const auto needs = ask_for_needs(options.worker, path, options.slots, "auto", projector_arguments(options.mmproj, path));
   if (!needs) return needs.error();
   Wishes wishes;
   wishes.ceiling_bytes = *ceiling;

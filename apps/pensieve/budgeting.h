@@ -12,7 +12,9 @@ namespace pensieve {
 
 // Runs the worker's program with --plan. A KV type over which it ends is one that the model cannot have.
 // Errors: of f16 and q8_0 alike, what it said, or that it said nothing sensible.
-Result<ModelNeeds> ask_for_needs(const std::string& worker, const std::string& model, std::uint64_t slots, const std::string& gpu_layers);
+Result<ModelNeeds> ask_for_needs(const std::string& worker, const std::string& model, std::uint64_t slots, const std::string& gpu_layers, const std::vector<std::string>& projector);
+// The worker's arguments for --mmproj: "" the one beside the model, "off" none, else this file.
+std::vector<std::string> projector_arguments(const std::string& mmproj, const std::string& model);
 
 // "4G", "50%", or "" for the derived ceiling.
 Result<std::uint64_t> ceiling_from(const std::string& memory);

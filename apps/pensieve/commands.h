@@ -46,6 +46,7 @@ struct PlanOptions {
   std::string memory;
   std::string kv_type = "auto";
   std::string worker;  // The worker's program.
+  std::string mmproj;  // See the setting.
   bool json = false;
 };
 struct StatusOptions {

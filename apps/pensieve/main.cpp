@@ -76,6 +76,7 @@ int main(int argc, char** argv) {
   CLI::Option* plan_slots = plan_command->get_option("--slots");
   plan_command->add_option("--memory", plan_options.memory, "Ceiling: a size (4G) or a part of the machine (50%); default: what is available, less a margin");
   plan_command->add_option("--kv-type", plan_options.kv_type, "auto, f16 or q8_0")->capture_default_str()->check(CLI::IsMember({"auto", "f16", "q8_0"}));
+  plan_command->add_option("--mmproj", plan_options.mmproj, "Projector with which the model sees; off: none; default: the one beside the model");
   plan_command->add_flag("--json", plan_options.json, "Print as JSON");
 
   StatusOptions status_options;

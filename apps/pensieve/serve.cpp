@@ -128,14 +128,20 @@ asio::awaitable<void> end_on_signal(asio::io_context& io, http::Server& server, 
   io.stop();
 }
 
+// What a worker loads.
+struct ModelFiles {
+  std::string model;
+  std::vector<std::string> projector;  // See projector_arguments.
+};
+
 // The plan; nullopt where the model's program makes none, and then the settings go to it as they are.
-Result<std::optional<Budget>> budget_from(const Settings& settings, const std::string& worker, const std::string& model) {
+Result<std::optional<Budget>> budget_from(const Settings& settings, const std::string& worker, const ModelFiles& files) {
   const auto ceiling = ceiling_from(settings.text("memory"));
   if (!ceiling) return ceiling.error();
   const std::string& kv_type = settings.text("kv-type");
   if (kv_type != "auto" && kv_type != "f16" && kv_type != "q8_0") return Error{ErrorCode::invalid_argument, fmt::format("--kv-type: '{}' is not auto, f16 or q8_0", kv_type)};
   const auto slots = static_cast<std::uint64_t>(settings.integer("slots"));
-  const auto needs = ask_for_needs(worker, model, slots, settings.text("gpu-layers"));
+  const auto needs = ask_for_needs(worker, files.model, slots, settings.text("gpu-layers"), files.projector);
   if (!needs) {
     log::info("no plan: {}", needs.error().message);
     return std::optional<Budget>();
@@ -171,8 +177,8 @@ struct Housekeeping {
   std::uint64_t log_every;
 };
 
-std::vector<std::string> worker_argv_for(const Settings& settings, const std::string& worker, const std::string& model, const std::optional<Budget>& plan, std::uint64_t slots, bool exact) {
-  std::vector<std::string> argv = {worker, "--model", model, "--slots", std::to_string(slots), "--context", plan ? std::to_string(plan->context_tokens) : settings.text("context"),
+std::vector<std::string> worker_argv_for(const Settings& settings, const std::string& worker, const ModelFiles& files, const std::optional<Budget>& plan, std::uint64_t slots, bool exact) {
+  std::vector<std::string> argv = {worker, "--model", files.model, "--slots", std::to_string(slots), "--context", plan ? std::to_string(plan->context_tokens) : settings.text("context"),
                                    "--threads", settings.text("threads"), "--gpu-layers", settings.text("gpu-layers"), "--log-level", settings.text("log-level")};
   const auto add = [&](std::initializer_list<std::string> more) { argv.insert(argv.end(), more); };
   if (plan) add({"--kv-type", plan->kv_type, "--data-max", std::to_string(plan->data_bytes_max)});
@@ -182,6 +188,7 @@ std::vector<std::string> worker_argv_for(const Settings& settings, const std::st
     add({"--store", store, "--store-size", std::to_string(settings.integer("store-size")), "--store-writes-per-day", std::to_string(settings.integer("store-writes-per-day"))});
   }
   argv.emplace_back(exact ? "--exact" : "--no-exact");
+  argv.insert(argv.end(), files.projector.begin(), files.projector.end());
   return argv;
 }
 
@@ -218,7 +225,9 @@ Result<void> change_model(const ModelChange& change, const std::string& wish) {
   }
   if (::access(model.c_str(), R_OK) != 0) return Error{ErrorCode::not_found, fmt::format("'{}' cannot be read", model)};
   // It takes some tenths of a second, in which nothing else is served.
-  const auto budget = budget_from(change.settings, change.worker, model);
+  // A projector that --mmproj names belongs to the model of the start.
+  const ModelFiles files = {model, projector_arguments(change.settings.text("mmproj") == "off" ? "off" : "", model)};
+  const auto budget = budget_from(change.settings, change.worker, files);
   if (!budget) return budget.error();
   const std::optional<Budget>& plan = *budget;
   if (plan && plan->slots != change.slots) return Error{ErrorCode::unavailable, fmt::format("under this server's --memory '{}' has room for {} slots, not {}: start the server anew", model, plan->slots, change.slots)};
@@ -229,7 +238,7 @@ Result<void> change_model(const ModelChange& change, const std::string& wish) {
     change.house.api.set_plan(std::move(plan_json));
   };
   const auto undo = [plan_with, standing_bytes = change.house.standing_bytes, plan_json = change.house.api.plan()] { plan_with(standing_bytes, plan_json); };
-  if (Result<void> changing = change.house.supervisor.change(worker_argv_for(change.settings, change.worker, model, plan, change.slots, change.exact), undo); !changing) return changing;
+  if (Result<void> changing = change.house.supervisor.change(worker_argv_for(change.settings, change.worker, files, plan, change.slots, change.exact), undo); !changing) return changing;
   if (plan) plan_with(standing_of(plan), json_of(*plan));
   return {};
 }
@@ -360,7 +369,8 @@ int serve(const Settings& settings, const std::string& own_path) {
   if (!exact) return asked_wrongly(exact.error().message);
   const auto url_sources = on_or_off(settings, "url-sources");
   if (!url_sources) return asked_wrongly(url_sources.error().message);
-  const auto budget = budget_from(settings, worker, model);
+  const ModelFiles files = {model, projector_arguments(settings.text("mmproj"), model)};
+  const auto budget = budget_from(settings, worker, files);
   if (!budget) return asked_wrongly(budget.error().message);
   const auto levels = levels_from(settings.text("memory-levels"));
   if (!levels) return asked_wrongly(levels.error().message);
@@ -374,7 +384,7 @@ int serve(const Settings& settings, const std::string& own_path) {
   const WorkerCap cap = cap_from(settings, plan);
   SupervisorOptions supervision;
   supervision.group = cap.group.get();
-  supervision.worker_argv = worker_argv_for(settings, worker, model, plan, slots, *exact);
+  supervision.worker_argv = worker_argv_for(settings, worker, files, plan, slots, *exact);
   supervision.stall_timeout = std::chrono::seconds(settings.integer("stall-timeout"));
   supervision.restarts.deaths_max = static_cast<std::size_t>(settings.integer("deaths-max"));
   supervision.restarts.window = std::chrono::seconds(settings.integer("deaths-window"));
@@ -400,6 +410,7 @@ int serve(const Settings& settings, const std::string& own_path) {
   source_options.urls = *url_sources;
   // A body's worth of the ledger stays for the request that brings the document.
   source_options.pdf.data_bytes_max = std::min<std::uint64_t>(source_options.pdf.data_bytes_max, requests_bytes - 2 * body_bytes_max);
+  source_options.pictures.data_bytes_max = source_options.pdf.data_bytes_max;
   source_options.remote.bytes_max = static_cast<std::size_t>(body_bytes_max);
   Sources sources(std::move(source_options), ledger);
   api.read_sources(sources);

@@ -45,8 +45,8 @@ int print_plan(const pensieve::EngineOptions& options) {
   }
   const EngineNeeds& first = needs->front();
   const auto own = process_memory(::getpid()).value_or(ProcessMemory{});
-  std::cout << fmt::format(R"({{"context_trained":{},"heads":{},"embedding":{},"vocabulary":{},"process_bytes":{},"variants":[{}]}})",
-                           first.context_trained, first.heads, first.embedding, first.vocabulary, own.rss_bytes, list)
+  std::cout << fmt::format(R"({{"context_trained":{},"heads":{},"embedding":{},"vocabulary":{},"process_bytes":{},"sight_bytes":{},"variants":[{}]}})",
+                           first.context_trained, first.heads, first.embedding, first.vocabulary, own.rss_bytes, first.sight_bytes, list)
             << std::endl;
   return 0;
 }
@@ -71,6 +71,8 @@ int main(int argc, char** argv) {
   app.add_option("--threads", engine.threads, "Threads that compute; 0: one for each core")->capture_default_str()->check(CLI::Range(0, 1024));
   app.add_option("--gpu-layers", gpu_layers, "Layers on a GPU backend: auto or a number")->capture_default_str();
   app.add_option("--kv-type", kv_type, "How the KV cache is kept: f16, or q8_0 (half the bytes; answers are not repeatable in company)")->capture_default_str()->check(CLI::IsMember({"f16", "q8_0"}));
+  app.add_option("--mmproj", engine.projector_path, "The projector's GGUF file, with which the model sees; without it: it does not");
+  app.add_flag("--mmproj-optional", engine.projector_optional, "A projector that cannot be used is warned of, no more");
   app.add_option("--data-max", data_bytes_max, "Bytes of memory that this process may have for itself, enforced by the system; 0: no limit");
   app.add_flag("--plan", plan, "Print what the engine would allocate with this --kv-type, as JSON, and end");
   app.add_option("--chat-template", worker.chat_template, "chatml, phi3, llama3, plain, or Jinja source; default: the model's own");
@@ -106,6 +108,7 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // A reader that is gone is seen by write().
   std::signal(SIGINT, SIG_IGN);   // Ctrl-C in a terminal reaches the whole group; the server decides.
   worker.model_path = engine.model_path;
+  worker.projector_path = engine.projector_path;
   worker.engine_version = llama_engine_version();
   return run_worker(worker, [&](const auto& on_progress) { return load_llama_engine(engine, on_progress); });
 }

@@ -264,21 +264,24 @@ bool Api::key_is_right(const http::Request& request) const {
   return authorization.starts_with(kBearer) && same_secret(authorization.substr(kBearer.size()), options_.api_key);
 }
 
-awaitable<Result<std::string>> Api::read_source(anthropic::UnreadSource source) {
+awaitable<Result<Document>> Api::read_source(anthropic::UnreadSource source, bool sees) {
   const bool by_url = source.kind == anthropic::UnreadSource::Kind::url;
   const char* why_not = sources_ == nullptr ? "documents are not read here" : by_url && !sources_->urls() ? "documents are not fetched by URL here (--url-sources on allows it)" : nullptr;
   if (why_not != nullptr) {
-    Result<std::string> refused = Error{ErrorCode::invalid_argument, why_not};
+    Result<Document> refused = Error{ErrorCode::invalid_argument, why_not};
     co_return refused;
   }
-  if (by_url) co_return co_await sources_->text_at(std::move(source.data));
-  co_return co_await sources_->text_of_pdf(std::move(source.data));
+  if (by_url) co_return co_await sources_->read_at(std::move(source.data), sees);
+  co_return co_await sources_->read_pdf(std::move(source.data), sees);
 }
 
 awaitable<Result<anthropic::MessagesRequest>> Api::read_request(const http::Exchange& exchange, anthropic::Endpoint endpoint) {
   const std::string& body = exchange.request().body;
-  auto asked = anthropic::parse_messages_request(body, endpoint, options_.client_rules);
+  // Whether a worker that is still loading sees is not known: it refuses by itself then.
+  const bool sees = !supervisor_.status().ready || supervisor_.status().ready->sees;
+  auto asked = anthropic::parse_messages_request(body, endpoint, options_.client_rules, {}, sees);
   if (!asked || asked->unread.empty()) co_return std::move(asked);
+  const bool draws = supervisor_.status().ready && supervisor_.status().ready->sees;  // Pages are drawn for a model that is known to see.
   const auto memory = ledger_.reserve(2 * body.size());  // The documents as bytes, beside the body.
   std::optional<Error> refused;
   if (!memory) refused = memory.error();
@@ -287,16 +290,16 @@ awaitable<Result<anthropic::MessagesRequest>> Api::read_request(const http::Exch
   for (std::size_t i = 0; !refused && i < asked->unread.size() && !exchange.client_gone(); ++i) {
     anthropic::UnreadSource source = std::move(asked->unread[i]);
     std::string at = source.at;
-    Result<std::string> text = co_await read_source(std::move(source));
-    if (!text && text.error().code == ErrorCode::overloaded) refused = text.error();
-    sources.emplace(std::move(at), std::move(text));
+    Result<Document> document = co_await read_source(std::move(source), draws);
+    if (!document && document.error().code == ErrorCode::overloaded) refused = document.error();
+    sources.emplace(std::move(at), std::move(document));
   }
   if (!refused && exchange.client_gone()) refused = Error{ErrorCode::cancelled, "the client left"};
   if (refused) {
     Result<anthropic::MessagesRequest> no = *std::move(refused);
     co_return no;
   }
-  co_return anthropic::parse_messages_request(body, endpoint, options_.client_rules, sources);
+  co_return anthropic::parse_messages_request(body, endpoint, options_.client_rules, sources, sees);
 }
 
 http::Reply Api::refusal(const Error& error, const std::string& request_id) {
@@ -344,6 +347,16 @@ awaitable<void> Api::generate(http::Exchange& exchange, const Dialect& dialect, 
     co_await exchange.reply(std::move(reply));
     co_return;
   }
+  // Pages that were drawn for the model came with no body.
+  std::size_t image_bytes = 0;
+  for (const std::string& image : asked.prompt.images) image_bytes += image.size();
+  if (image_bytes > request.body.size()) {
+    if (Result<void> fits = entry->memory.add(2 * (image_bytes - request.body.size())); !fits) {
+      http::Reply reply = overloaded_reply(dialect, fits.error(), request.id);
+      co_await exchange.reply(std::move(reply));
+      co_return;
+    }
+  }
   exchange.drop_body();
   Run run(io_, supervisor_, *std::move(entry), dialect, std::move(asked), std::move(writer));
   run.read_at = request.read_at;
@@ -376,6 +389,7 @@ awaitable<void> Api::generate(http::Exchange& exchange, const Dialect& dialect, 
   }
   const std::int32_t input_tokens = counted->input_tokens;
   run.generate = run.generate_request(*std::move(counted), room - input_tokens);
+  run.request.prompt.images = {};  // Those that go to the worker are enough.
   if (const Result<void> may = supervisor_.may_run(run.generate); !may) {
     metrics_.requests("error").Increment();
     http::Reply reply = dialect.refusal(may.error(), request.id);

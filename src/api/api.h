@@ -80,7 +80,7 @@ class Api {
   boost::asio::awaitable<void> generate(http::Exchange& exchange, const Dialect& dialect, Asked asked, std::unique_ptr<AnswerWriter> writer);
   // The body as a request, its documents read.
   boost::asio::awaitable<Result<anthropic::MessagesRequest>> read_request(const http::Exchange& exchange, anthropic::Endpoint endpoint);
-  boost::asio::awaitable<Result<std::string>> read_source(anthropic::UnreadSource source);
+  boost::asio::awaitable<Result<Document>> read_source(anthropic::UnreadSource source, bool sees);
   http::Reply refusal(const Error& error, const std::string& request_id);
   static bool is_openai(std::string_view path);
   boost::asio::awaitable<void> openai(http::Exchange& exchange);  // api/openai/endpoints.cpp

@@ -98,7 +98,7 @@ http::Reply Api::model(const http::Request& request, const std::string& id) cons
                      {"max_input_tokens", ready->context_tokens - 1},
                      {"max_tokens", ready->context_tokens - 1},
                      {"capabilities",
-                      {{"batch", batches_ != nullptr ? yes : no()}, {"citations", no()}, {"code_execution", no()}, {"image_input", no()}, {"pdf_input", sources_ != nullptr ? yes : no()},
+                      {{"batch", batches_ != nullptr ? yes : no()}, {"citations", no()}, {"code_execution", no()}, {"image_input", ready->sees ? yes : no()}, {"pdf_input", sources_ != nullptr ? yes : no()},
                        {"server_tools", no()}, {"structured_outputs", yes}, {"thinking", ready->thinks ? yes : no()}}}});
 }
 

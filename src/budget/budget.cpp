@@ -60,6 +60,7 @@ Budget sum(const ModelNeeds& needs, const Wishes& wishes, const Choice& choice) 
   add("compute buffers", up(kv.compute_bytes(tokens)), "the engine's own sum");
   add("engine work area", work_bytes(needs, choice.context, kv.attention_matrix), kv.attention_matrix ? "attention weights of one step" : "activations");
   add("worker process", needs.process_bytes + kWorkerHeapBytes + choice.slots * needs.vocabulary * 16, "libraries, vocabulary, samplers");
+  if (needs.sight_bytes > 0) add("sight", needs.sight_bytes, "projector, its buffers, an image being read");
   if (kv.whole_states) add("KV export", up(2 * slot_kv_bytes), "two slots' whole states on their way to and from the store");
   else add("KV export", up(slot_kv_bytes * std::min(1.0, static_cast<double>(2 * kExportTokens) / tokens)), fmt::format("two blocks of {} tokens on their way to the store", kExportTokens));
   add("requests", budget.requests_bytes, "bodies, prompts, streams that wait for their readers");
@@ -150,6 +151,7 @@ Result<ModelNeeds> parse_needs(std::string_view text, std::uint64_t file_bytes, 
   needs.heads = number(json, "heads");
   needs.embedding = number(json, "embedding");
   needs.vocabulary = number(json, "vocabulary");
+  needs.sight_bytes = number(json, "sight_bytes");
   for (const char* type : {"f16", "q8_0"}) {
     KvNeeds kv;
     for (const auto& variant : json["variants"]) {

@@ -43,6 +43,7 @@ struct ModelNeeds {
   std::uint64_t heads = 0;
   std::uint64_t embedding = 0;
   std::uint64_t vocabulary = 0;
+  std::uint64_t sight_bytes = 0;    // Of the projector, with what seeing an image takes; 0: it does not see.
   std::uint64_t slots_asked = 1;  // KV and compute below are for so many.
   std::optional<KvNeeds> f16, q8_0;  // Unset: this model cannot have it.
 };

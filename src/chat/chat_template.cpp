@@ -73,8 +73,12 @@ std::string tools_in_words(const std::vector<const Tool*>& tools, const ToolSynt
          "needed, answer in words.";
 }
 
-std::string text_of_result(const ToolResultContent& result, const std::vector<Tool>& tools) {
+std::string text_of_result(const ToolResultContent& result, const std::vector<Tool>& tools, const std::vector<std::string>& marks) {
   std::string text = result.text;
+  for (auto image = result.images.rbegin(); image != result.images.rend(); ++image) {
+    const auto number = static_cast<std::size_t>(image->image);
+    if (number < marks.size() && image->offset <= text.size()) text.insert(image->offset, marks[number]);
+  }
   if (result.is_error && !text.starts_with("Error") && !text.starts_with("error")) text = "Error: " + text;
   std::vector<const Tool*> brought;
   for (const std::string& name : result.tool_references) {
@@ -83,6 +87,30 @@ std::string text_of_result(const ToolResultContent& result, const std::vector<To
   }
   if (brought.empty()) return text;
   return text + (text.empty() ? "" : "\n\n") + "From now on you can also call these tools:\n" + lines_of(brought);
+}
+
+// A mark for each image that no text of the prompt has in it. It is the same for the same prompt, so that an answer
+// is recognised.
+std::vector<std::string> marks_for(const Prompt& prompt) {
+  std::vector<std::string> marks;
+  if (prompt.images.empty()) return marks;
+  const auto stands_in = [&](std::string_view mark) {
+    for (const Message& message : prompt.messages) {
+      for (const Block& block : message.blocks) {
+        const bool found = std::visit([&](const auto& content) {
+          if constexpr (requires { content.text; }) return has(content.text, mark);
+          else if constexpr (requires { content.input; }) return has(content.input, mark) || has(content.name, mark);
+          else return false;
+        }, block.content);
+        if (found) return true;
+      }
+    }
+    return std::ranges::any_of(prompt.tools, [&](const Tool& tool) { return has(tool.description, mark) || has(tool.input_schema, mark) || has(tool.name, mark); }) || has(prompt.json_schema, mark);
+  };
+  std::string stem = "[image ";
+  for (int i = 1; stands_in(stem); ++i) stem = fmt::format("[image-{} ", i);  // Ends: a prompt has so many texts in it only.
+  for (std::size_t i = 0; i < prompt.images.size(); ++i) marks.push_back(fmt::format("{}{}]", stem, i));
+  return marks;
 }
 
 void append(Json& content, const std::string& text) {
@@ -162,7 +190,7 @@ struct ChatTemplate::Parsed {
   }
 
   // Messages as templates know them: plain roles, results of tools as messages of their own.
-  Json messages_of(const Prompt& prompt, std::size_t count, const std::vector<const Tool*>& shown) const {
+  Json messages_of(const Prompt& prompt, std::size_t count, const std::vector<const Tool*>& shown, const std::vector<std::string>& image_marks) const {
     Json list = Json::array();
     std::map<std::string, std::string> names;  // Of the tools, by the call's id.
     const auto id_of = [&](const std::string& id) { return abilities.call_ids_short ? short_id(id) : id; };
@@ -193,9 +221,12 @@ struct ChatTemplate::Parsed {
         for (const Block& block : message.blocks) {
           if (const auto* text = std::get_if<TextContent>(&block.content); text != nullptr && !text->text.empty()) {
             words += (words.empty() ? "" : "\n\n") + text->text;
+          } else if (const auto* image = std::get_if<ImageContent>(&block.content)) {
+            const auto number = static_cast<std::size_t>(image->image);
+            if (number < image_marks.size()) words += (words.empty() ? "" : "\n\n") + image_marks[number];
           } else if (const auto* result = std::get_if<ToolResultContent>(&block.content)) {
             if (!words.empty()) add_words(std::exchange(words, {}));
-            add_result(list, *result, prompt.tools, names, id_of, add_words);
+            add_result(list, *result, prompt.tools, image_marks, names, id_of, add_words);
           }
         }
         if (!words.empty() || message.blocks.empty()) add_words(words);
@@ -234,9 +265,9 @@ struct ChatTemplate::Parsed {
     list.push_back(std::move(answer));
   }
 
-  void add_result(Json& list, const ToolResultContent& result, const std::vector<Tool>& tools, const std::map<std::string, std::string>& names,
+  void add_result(Json& list, const ToolResultContent& result, const std::vector<Tool>& tools, const std::vector<std::string>& image_marks, const std::map<std::string, std::string>& names,
                   const auto& id_of, const auto& add_words) const {
-    const std::string text = text_of_result(result, tools);
+    const std::string text = text_of_result(result, tools, image_marks);
     const auto known = names.find(result.tool_use_id);
     if (!abilities.tools || !abilities.tool_results) return add_words("<tool_response>\n" + text + "\n</tool_response>");
     list.push_back({{"role", "tool"}, {"name", known == names.end() ? "" : known->second}, {"tool_call_id", id_of(result.tool_use_id)}, {"content", text}});
@@ -308,12 +339,13 @@ Result<RenderedPrompt> ChatTemplate::render(const Prompt& prompt) const {
   if (parsed.abilities.tools) {
     for (const Tool* tool : shown) tools.push_back(json_of(*tool));
   }
-  const Json messages = parsed.messages_of(prompt, prompt.messages.size() - (prefill ? 1 : 0), shown);
+  std::vector<std::string> image_marks = marks_for(prompt);
+  const Json messages = parsed.messages_of(prompt, prompt.messages.size() - (prefill ? 1 : 0), shown, image_marks);
   std::string problem;
   auto text = parsed.attempt(messages, tools, true, extra, problem);
   if (!text) return Error{ErrorCode::invalid_argument, fmt::format("messages: the model's chat template refuses them: {}", problem)};
 
-  RenderedPrompt rendered{*std::move(text), {}};
+  RenderedPrompt rendered{*std::move(text), {}, std::move(image_marks)};
   const ThinkingMarks& marks = parsed.marks;
   std::string_view trimmed = rendered.text;
   while (!trimmed.empty() && std::isspace(static_cast<unsigned char>(trimmed.back())) != 0) trimmed.remove_suffix(1);

@@ -25,6 +25,8 @@ namespace pensieve {
 struct RenderedPrompt {
   std::string text;
   std::string opening;  // The end of `text` that belongs to the answer: see GenerateRequest::opening.
+  // What stands in `text` for each of the prompt's images. Nothing else in the prompt says it.
+  std::vector<std::string> image_marks;
 };
 
 // What the template was found to do.

@@ -39,16 +39,26 @@ struct ToolUseContent {  // A call that an assistant made.
   std::string input;  // A JSON object, as text.
   bool operator==(const ToolUseContent&) const = default;
 };
+struct ImageContent {
+  std::int32_t image = 0;  // Index into Prompt::images.
+  bool operator==(const ImageContent&) const = default;
+};
 struct ToolResultContent {
   std::string tool_use_id;
   std::string text;
   bool is_error = false;
-  std::vector<std::string> tool_references;  // Names of deferred tools that this result brings in.
+  std::vector<std::string> tool_references = {};  // Names of deferred tools that this result brings in.
+  struct Image {
+    std::uint32_t offset = 0;  // Where in `text` it stands.
+    std::int32_t image = 0;    // Index into Prompt::images.
+    bool operator==(const Image&) const = default;
+  };
+  std::vector<Image> images = {};  // In order.
   bool operator==(const ToolResultContent&) const = default;
 };
 
 struct Block {
-  std::variant<TextContent, ThinkingContent, ToolUseContent, ToolResultContent> content;
+  std::variant<TextContent, ThinkingContent, ToolUseContent, ToolResultContent, ImageContent> content;
   bool cache_mark = false;  // The client marked the prefix up to and with this block as worth keeping. Never rendered.
 
   bool operator==(const Block&) const = default;
@@ -114,6 +124,7 @@ struct Prompt {
   std::vector<Message> messages;  // In order; a system message may stand anywhere. The assistant last: continue it.
   std::string text;               // When not empty, this is the prompt as it stands: no template, no messages.
   std::vector<TokenId> tokens;    // When not empty, these are the prompt and nothing else is read.
+  std::vector<std::string> images;  // Their files' bytes; messages name them, or ids in `tokens` (core/picture_token.h).
   std::vector<Tool> tools;
   ToolChoice tool_choice;
   ThinkingSettings thinking;
@@ -149,6 +160,15 @@ struct Grammar {
   bool operator==(const Grammar&) const = default;
 };
 
+// Rows of a prompt that are an image's, or a part of it.
+struct PictureRows {
+  std::int32_t begin = 0, end = 0;  // Positions in the prompt's tokens.
+  std::int32_t image = 0;           // Index into Prompt::images.
+  std::int32_t part = 0;
+
+  bool operator==(const PictureRows&) const = default;
+};
+
 struct GenerateRequest {
   RequestId id{};
   Prompt prompt;
@@ -163,6 +183,7 @@ struct GenerateRequest {
   // back in a later prompt; from `counted`, too. Empty: it will not be.
   std::string origin;
   std::optional<Grammar> grammar;  // Made by the worker from what was asked for; not on the wire.
+  std::vector<PictureRows> pictures;  // In order; made by the worker, too.
   // What was already sampled for this request, by a worker that is gone: the answer
   // goes on after it, as if nothing had happened. Not reported again.
   std::vector<TokenId> said;

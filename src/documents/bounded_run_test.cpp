@@ -61,10 +61,10 @@ TEST(BoundedRun, AStrangerSeesNeitherOurEnvironmentNorOurFilesAndWritesNone) {
   ::setenv("PENSIEVE_SECRET", "s", 1);
   const int ours = ::open("/dev/null", O_RDONLY);  // Not marked to be closed.
   const std::string written = ::testing::TempDir() + "/stranger";
-  const auto outcome = run_bounded(shell("echo secret=$PENSIEVE_SECRET; test -e /dev/fd/" + std::to_string(ours) + " && echo open; echo x > " + written), "");
+  const auto outcome = run_bounded(shell("echo secret=$PENSIEVE_SECRET; test -e /dev/fd/" + std::to_string(ours) + " && echo open; echo x > " + written + "; echo goes on"), "");
   ::close(ours);
   ASSERT_TRUE(outcome.ok());
-  EXPECT_EQ(outcome->out, "secret=\n");
+  EXPECT_EQ(outcome->out, "secret=\ngoes on\n") << "a file that cannot be written is an error, not the end";
   std::error_code ignored;
   EXPECT_EQ(std::filesystem::file_size(written, ignored), 0u);
   std::filesystem::remove(written, ignored);

@@ -59,7 +59,9 @@ Result<std::string> pdf_text(std::string_view pdf, const PdfOptions& options) {
   const std::string text = utf8_sanitise(outcome->out);
   const auto pages = pages_of(text);
   if (pages.size() > options.pages_max) return bad(fmt::format("this PDF has more than {} pages", options.pages_max));
-  if (std::ranges::all_of(pages, [](std::string_view page) { return page.empty(); })) return bad("this PDF has no text, only pictures of pages, and this model cannot see");
+  const bool empty = std::ranges::all_of(pages, [](std::string_view page) { return page.empty(); });
+  if (empty && options.may_be_empty) return std::string();
+  if (empty) return bad("this PDF has no text, only pictures of pages, and this model cannot see");
   if (pages.size() == 1) return std::string(pages.front());
   std::string all;
   for (std::size_t i = 0; i < pages.size(); ++i) {

@@ -22,6 +22,7 @@ struct PdfOptions {
   std::string program;  // Empty: pdftotext is looked for on PATH, each time.
   std::size_t pages_max = 100;  // As the API has it for contexts of 200,000 tokens.
   std::size_t text_bytes_max = 2 << 20;
+  bool may_be_empty = false;                // A PDF of pictures only is fine: its text is "".
   std::uint64_t data_bytes_max = 64 << 20;  // The child's memory.
   std::chrono::milliseconds wall_max{20000};
 };

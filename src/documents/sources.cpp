@@ -10,6 +10,7 @@
 #include <array>
 #include <memory>
 
+#include "base/log.h"
 #include "base/utf8.h"
 
 namespace pensieve {
@@ -26,18 +27,40 @@ std::string digest_of(std::string_view bytes) {
   return {reinterpret_cast<const char*>(digest.data()), size};
 }
 
-Result<std::string> read_pdf(const std::string& pdf, const SourceOptions& options) { return pdf_text(pdf, options.pdf); }
+Result<Document> document_of_pdf(const std::string& pdf, const SourceOptions& options, bool pictures) {
+  PdfOptions for_text = options.pdf;
+  for_text.may_be_empty = pictures;
+  auto text = pdf_text(pdf, for_text);
+  if (!text) return std::move(text).error();
+  Document document{*std::move(text)};
+  if (!pictures) return document;
+  auto drawn = pdf_pictures(pdf, options.pictures);
+  if (!drawn) {
+    if (document.text.empty()) return std::move(drawn).error();  // Neither.
+    log::info("a PDF is shown by its text alone: {}", drawn.error().message);
+    return document;
+  }
+  document.pictures = *std::move(drawn);
+  if (document.text.empty() && document.pictures.size() == options.pictures.pages_max) document.text = fmt::format("[the first {} pages, as pictures]", options.pictures.pages_max);
+  return document;
+}
 
-Result<std::string> read_url(const std::string& url, const SourceOptions& options) {
+Result<Document> document_at(const std::string& url, const SourceOptions& options, bool pictures) {
   const auto fetched = fetch_remote(url, options.remote);
   if (!fetched) return fetched.error();
   const std::string& type = fetched->media_type;
-  if (type == "application/pdf" || fetched->bytes.starts_with("%PDF-")) return pdf_text(fetched->bytes, options.pdf);
+  if (type == "application/pdf" || fetched->bytes.starts_with("%PDF-")) return document_of_pdf(fetched->bytes, options, pictures);
   if (!type.starts_with("text/") && type != "application/json") {
     return Error{ErrorCode::invalid_argument, fmt::format("this URL names a '{}'; PDFs and text are read", utf8_sanitise(type.substr(0, 60)))};
   }
   if (fetched->bytes.size() > options.pdf.text_bytes_max) return Error{ErrorCode::invalid_argument, fmt::format("the text at this URL has more than {} bytes", options.pdf.text_bytes_max)};
-  return utf8_sanitise(fetched->bytes);
+  return Document{utf8_sanitise(fetched->bytes)};
+}
+
+std::size_t bytes_of(const Document& document) {
+  std::size_t bytes = document.text.size();
+  for (const std::string& picture : document.pictures) bytes += picture.size();
+  return bytes;
 }
 
 }  // namespace
@@ -52,38 +75,38 @@ struct Sources::Turn {
   Sources& sources;
 };
 
-awaitable<Result<std::string>> Sources::text_of_pdf(std::string pdf) {
-  std::string digest = digest_of(pdf);
-  return read(std::move(digest), std::move(pdf), read_pdf);
+awaitable<Result<Document>> Sources::read_pdf(std::string pdf, bool pictures) {
+  std::string digest = digest_of(pdf) + (pictures ? "+" : "");
+  return read(std::move(digest), std::move(pdf), document_of_pdf, pictures);
 }
 
 // For a conversation it stays what stood there when it was read: another text would be another prompt.
-awaitable<Result<std::string>> Sources::text_at(std::string url) {
-  std::string digest = digest_of("url " + url);
-  return read(std::move(digest), std::move(url), read_url);
+awaitable<Result<Document>> Sources::read_at(std::string url, bool pictures) {
+  std::string digest = digest_of("url " + url) + (pictures ? "+" : "");
+  return read(std::move(digest), std::move(url), document_at, pictures);
 }
 
-awaitable<Result<std::string>> Sources::read(std::string digest, std::string what, Reader with) {
-  if (const std::string* text = remembered(digest)) {
-    Result<std::string> again = *text;
+awaitable<Result<Document>> Sources::read(std::string digest, std::string what, Reader with, bool pictures) {
+  if (const Document* document = remembered(digest)) {
+    Result<Document> again = *document;
     co_return again;
   }
   if (waiting_ >= options_.waiting_max) {
-    Result<std::string> full = Error{ErrorCode::overloaded, fmt::format("{} documents wait to be read already", waiting_)};
+    Result<Document> full = Error{ErrorCode::overloaded, fmt::format("{} documents wait to be read already", waiting_)};
     co_return full;
   }
   if (!memory_) {
-    auto reserved = ledger_.reserve(options_.pdf.data_bytes_max);
+    auto reserved = ledger_.reserve(options_.pdf.data_bytes_max + (pictures ? options_.pictures.bytes_max : 0));
     if (!reserved) {
-      Result<std::string> none = reserved.error();
+      Result<Document> none = reserved.error();
       co_return none;
     }
     memory_.emplace(*std::move(reserved));
   }
   const Turn turn(*this);
-  const auto made = std::make_shared<std::optional<Result<std::string>>>();
-  auto work = [made, with, what = std::move(what), options = options_]() -> awaitable<void> {
-    made->emplace(with(what, options));
+  const auto made = std::make_shared<std::optional<Result<Document>>>();
+  auto work = [made, with, pictures, what = std::move(what), options = options_]() -> awaitable<void> {
+    made->emplace(with(what, options, pictures));
     co_return;
   };
   co_await asio::co_spawn(thread_, std::move(work), asio::use_awaitable);
@@ -91,19 +114,19 @@ awaitable<Result<std::string>> Sources::read(std::string digest, std::string wha
   co_return std::move(**made);
 }
 
-const std::string* Sources::remembered(std::string_view digest) {
+const Document* Sources::remembered(std::string_view digest) {
   const auto found = std::ranges::find(remembered_, digest, &Remembered::digest);
   if (found == remembered_.end()) return nullptr;
   remembered_.splice(remembered_.begin(), remembered_, found);
-  return &found->text;
+  return &found->document;
 }
 
-void Sources::remember(std::string digest, const std::string& text) {
+void Sources::remember(std::string digest, const Document& document) {
   if (remembered(digest) != nullptr) return;  // Two asked at once.
-  remembered_bytes_ += text.size();
-  remembered_.push_front({std::move(digest), text});
+  remembered_bytes_ += bytes_of(document);
+  remembered_.push_front({std::move(digest), document});
   while (remembered_bytes_ > options_.remembered_bytes_max && !remembered_.empty()) {
-    remembered_bytes_ -= remembered_.back().text.size();
+    remembered_bytes_ -= bytes_of(remembered_.back().document);
     remembered_.pop_back();
   }
 }

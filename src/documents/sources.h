@@ -1,5 +1,5 @@
-// Everything that a request brings or names and that takes time to become text: PDFs,
-// and documents by URL. One at a time, on a thread of its own, so that the I/O thread
+// Everything that a request brings or names and that takes time to become text, and
+// pictures for a model that sees: PDFs, and documents by URL. One at a time, on a thread of its own, so that the I/O thread
 // waits for none of it; what was read lately is remembered, because agents send the
 // same document again with every turn.
 //
@@ -22,6 +22,8 @@
 
 #include "base/result.h"
 #include "budget/ledger.h"
+#include "core/document.h"
+#include "documents/pdf_pictures.h"
 #include "documents/pdf_text.h"
 #include "documents/remote_document.h"
 
@@ -30,6 +32,7 @@ namespace pensieve {
 struct SourceOptions {
   bool urls = false;  // Fetch what is named by URL.
   PdfOptions pdf;
+  PdfPictureOptions pictures;
   RemoteOptions remote;
   std::size_t waiting_max = 8;
   std::size_t remembered_bytes_max = 4 << 20;
@@ -40,19 +43,20 @@ class Sources {
   Sources(SourceOptions options, Ledger& ledger) : options_(std::move(options)), ledger_(ledger) {}
 
   bool urls() const { return options_.urls; }
-  boost::asio::awaitable<Result<std::string>> text_of_pdf(std::string pdf);
-  boost::asio::awaitable<Result<std::string>> text_at(std::string url);
+  // `pictures`: the model sees.
+  boost::asio::awaitable<Result<Document>> read_pdf(std::string pdf, bool pictures);
+  boost::asio::awaitable<Result<Document>> read_at(std::string url, bool pictures);
 
  private:
   struct Remembered {
     std::string digest;
-    std::string text;
+    Document document;
   };
-  using Reader = Result<std::string> (*)(const std::string& what, const SourceOptions& options);
+  using Reader = Result<Document> (*)(const std::string& what, const SourceOptions& options, bool pictures);
   struct Turn;  // One that waits or is read.
-  boost::asio::awaitable<Result<std::string>> read(std::string digest, std::string what, Reader with);
-  const std::string* remembered(std::string_view digest);
-  void remember(std::string digest, const std::string& text);
+  boost::asio::awaitable<Result<Document>> read(std::string digest, std::string what, Reader with, bool pictures);
+  const Document* remembered(std::string_view digest);
+  void remember(std::string digest, const Document& document);
 
   SourceOptions options_;
   Ledger& ledger_;

@@ -87,6 +87,19 @@ class Sampler {
   virtual void accept(TokenId token) = 0;  // Tells it what was said; once for every token.
 };
 
+// What images become in a prompt. Only where the model has a projector.
+//
+//   Threads  any.
+//   Errors   invalid_argument: half a sentence about the image.
+class Sight {
+ public:
+  virtual ~Sight() = default;
+  // The tokens that stand for an image: its rows (core/picture_token.h), perhaps in parts, and what the model wants to
+  // read around them. Only the file's head is looked at.
+  virtual Result<std::vector<TokenId>> tokens_of(std::string_view image) const = 0;
+  virtual Result<void> check(std::string_view image) const = 0;  // Whether all of it can be read.
+};
+
 // How the KV state of a sequence is cut: in pieces (one layer's keys, one layer's
 // values, ...), each holding so many bytes of every token. What lies where inside a
 // piece is the engine's own affair; `layout` names it, for fingerprints.
@@ -103,6 +116,9 @@ class Engine {
   virtual Result<void> step(std::span<const Row> rows) = 0;
   virtual std::span<const float> logits(std::size_t row) const = 0;  // Of a row of the last step that wanted them.
   virtual void forget(SequenceId sequence, std::int32_t from_position) = 0;  // Drops [from_position, end).
+  virtual const Sight* sight() const { return nullptr; }
+  // Runs all rows of a part of an image, from `position` on. Only where there is sight().
+  virtual Result<void> see(SequenceId, std::int32_t /*position*/, std::string_view /*image*/, std::int32_t /*part*/) { return Error{ErrorCode::internal, "this model cannot see"}; }
   // Counts parts of steps, so that a long step is told from a hung one. 0: the engine does not tell.
   virtual std::uint64_t pulse() const { return 0; }
   // invalid_argument: the grammar is none. Without one (nullptr) it does not fail.
@@ -146,6 +162,8 @@ struct EngineOptions {
   std::int32_t threads = 0;         // 0: one for each core.
   std::int32_t gpu_layers = -1;     // -1: all that fit on a GPU backend, if there is one.
   KvType kv_type = KvType::f16;
+  std::string projector_path;  // What makes it see (a GGUF, "mmproj"); empty: it does not.
+  bool projector_optional = false;  // One that cannot be used is warned of, and the model does not see.
 };
 
 // What a load would allocate, by the engine's own sums. The weights are not read.
@@ -164,6 +182,7 @@ struct EngineNeeds {
   std::int32_t heads = 0;
   std::int32_t embedding = 0;
   std::int32_t vocabulary = 0;
+  std::uint64_t sight_bytes = 0;    // Of the projector: weights, compute buffers, an image being read.
 };
 // One entry for each variant that this model can have.
 Result<std::vector<EngineNeeds>> plan_llama_engine(const EngineOptions& options, std::span<const EngineVariant> variants);

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "base/check.h"
+#include "core/picture_token.h"
 
 namespace pensieve {
 namespace {
@@ -69,6 +70,36 @@ class FakeVocabulary final : public Vocabulary {
   }
 };
 
+std::vector<TokenId> rows_of(std::string_view image) {
+  std::array<std::uint64_t, 4> digest{};
+  for (std::size_t i = 0; i < image.size(); ++i) digest[i % 4] = (digest[i % 4] ^ static_cast<unsigned char>(image[i])) * 1099511628211u + i;
+  return picture_tokens(digest, 0, 12);
+}
+
+class FakeSight final : public Sight {
+ public:
+  Result<std::vector<TokenId>> tokens_of(std::string_view image) const override {
+    if (!image.starts_with("image") && !image.starts_with("\x89PNG")) return Error{ErrorCode::invalid_argument, "this is no image"};
+    return rows_of(image);
+  }
+  Result<void> check(std::string_view image) const override {
+    if (image.starts_with("image bad")) return Error{ErrorCode::invalid_argument, "this image is damaged: it could not be decoded"};
+    return {};
+  }
+};
+
+// What was shown: how many rows, and of which bytes.
+std::string seen_in(const std::vector<TokenId>& tokens) {
+  std::uint32_t sum = 0;
+  int rows = 0;
+  for (const TokenId token : tokens) {
+    if (!is_picture(token)) continue;
+    ++rows;
+    sum = sum * 31 + static_cast<std::uint32_t>(token);
+  }
+  return std::to_string(rows) + " rows, " + std::to_string(sum);
+}
+
 class GreedySampler final : public Sampler {
  public:
   TokenId sample(std::span<const float> logits) override {
@@ -89,7 +120,9 @@ std::optional<Turn> last_turn(const std::vector<TokenId>& tokens) {
   Turn turn;
   turn.said_bytes = static_cast<std::size_t>(assistant - tokens.rbegin());
   if (user == tokens.rend()) return turn;
-  for (auto at = user.base(); at != tokens.end() && *at < 256; ++at) turn.question.push_back(static_cast<char>(*at));
+  for (auto at = user.base(); at != tokens.end() && *at < 256; ++at) {
+    if (!is_picture(*at)) turn.question.push_back(static_cast<char>(*at));
+  }
   return turn;
 }
 
@@ -99,7 +132,7 @@ constexpr std::string_view kTurns = "!turns [";
 std::optional<std::string> scripted(const std::vector<TokenId>& tokens) {
   std::string text;  // Control tokens as bytes that no text has: \x01 user, \x02 assistant, \x03 others.
   text.reserve(tokens.size());
-  for (const TokenId token : tokens) text.push_back(token < 256 ? static_cast<char>(token) : token == kUser ? '\x01' : token == kAssistant ? '\x02' : '\x03');
+  for (const TokenId token : tokens) text.push_back(is_picture(token) ? '\x04' : token < 256 ? static_cast<char>(token) : token == kUser ? '\x01' : token == kAssistant ? '\x02' : '\x03');
   std::size_t at = text.rfind(kTurns);
   while (at != std::string::npos) {
     const std::size_t speaker = text.find_last_of("\x01\x02\x03", at);
@@ -161,6 +194,7 @@ FakeEngine::FakeEngine(const FakeEngineOptions& options) : options_(options), vo
   facts_.context_tokens = options.context_tokens;
   facts_.slots = options.slots;
   facts_.step_rows_max = 512;
+  if (options.sees) sight_ = std::make_unique<FakeSight>();
 }
 
 FakeEngine::~FakeEngine() = default;
@@ -179,11 +213,21 @@ Result<void> FakeEngine::step(std::span<const Row> rows) {
     const Turn turn = last_turn(tokens).value_or(Turn{});
     misbehave(turn.question);
     if (turn.question == "!fail") return Error{ErrorCode::internal, "the script asked for a failed step"};
-    const std::string answer = scripted(tokens).value_or(answer_to(turn.question));
+    const std::string answer = turn.question.find("!see") != std::string::npos ? seen_in(tokens) : scripted(tokens).value_or(answer_to(turn.question));
     const TokenId next = turn.said_bytes < answer.size() ? static_cast<unsigned char>(answer[turn.said_bytes]) : kEnd;
     std::vector<float>& row = logits_[i];
     row.assign(static_cast<std::size_t>(kVocabularySize), 0.0f);
     row[static_cast<std::size_t>(next)] = 1.0f;
+  }
+  return {};
+}
+
+Result<void> FakeEngine::see(SequenceId sequence, std::int32_t position, std::string_view image, std::int32_t part) {
+  std::vector<TokenId>& tokens = sequences_[sequence];
+  CHECK(part == 0 && position == static_cast<std::int32_t>(tokens.size()), "rows extend their sequence by one position each");
+  for (const TokenId token : rows_of(image)) {
+    tokens.push_back(token);
+    second_piece_[sequence].push_back(~token);
   }
   return {};
 }

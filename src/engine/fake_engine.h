@@ -23,6 +23,10 @@
 //
 // It says what the script says also under a grammar: scripts are meant to break rules.
 //
+// With `sees` it takes for an image any bytes that begin with "image" or as a PNG (those that begin with "image bad" pass the first
+// look only): 12 rows, whose ids are made of the bytes. A message with "!see" in it is answered with how many rows of
+// pictures it was shown, and a number that follows from their bytes.
+//
 // Its KV state is the tokens themselves, in two pieces that must agree: what was
 // restored wrongly is answered wrongly, or trips a CHECK.
 #pragma once
@@ -40,6 +44,7 @@ struct FakeEngineOptions {
   std::chrono::microseconds step_time{0};  // Every step takes this long.
   bool whole_states = false;               // Its state cannot be cut, as that of a recurrent model.
   std::int32_t state_grain = 1;
+  bool sees = false;
 };
 
 class FakeEngine final : public Engine {
@@ -52,6 +57,8 @@ class FakeEngine final : public Engine {
   Result<void> step(std::span<const Row> rows) override;
   std::span<const float> logits(std::size_t row) const override;
   void forget(SequenceId sequence, std::int32_t from_position) override;
+  const Sight* sight() const override { return sight_.get(); }
+  Result<void> see(SequenceId sequence, std::int32_t position, std::string_view image, std::int32_t part) override;
   Result<std::unique_ptr<Sampler>> make_sampler(const Sampling& sampling, const Grammar* grammar) override;
   const KvShape* kv_shape() const override { return options_.whole_states ? nullptr : &kv_shape_; }
   std::string kv_problem() const override { return {}; }
@@ -69,6 +76,7 @@ class FakeEngine final : public Engine {
   FakeEngineOptions options_;
   EngineFacts facts_;
   std::unique_ptr<Vocabulary> vocabulary_;
+  std::unique_ptr<Sight> sight_;
   KvShape kv_shape_{{sizeof(TokenId), sizeof(TokenId)}, "fake"};
   std::map<SequenceId, std::vector<TokenId>> sequences_;
   std::map<SequenceId, std::vector<TokenId>> second_piece_;  // Each token, complemented.

@@ -25,6 +25,7 @@
 #include "engine/llama_kv.h"
 #include "engine/llama_products.h"
 #include "engine/llama_proof.h"
+#include "engine/llama_sight.h"
 #include "engine/llama_state.h"
 #include "platform/cores.h"
 
@@ -336,6 +337,13 @@ class LlamaEngine final : public Engine {
         &pulse_);
   }
   ~LlamaEngine() override { llama_batch_free(batch_); }
+
+  Result<void> load_sight(const SightOptions& options) {
+    auto loaded = LlamaSight::load(options, model_.get(), &pulse_);
+    if (!loaded) return std::move(loaded).error();
+    sight_ = *std::move(loaded);
+    return {};
+  }
   LlamaEngine(const LlamaEngine&) = delete;
   LlamaEngine& operator=(const LlamaEngine&) = delete;
 
@@ -367,6 +375,12 @@ class LlamaEngine final : public Engine {
 
   void forget(SequenceId sequence, std::int32_t from_position) override {
     llama_memory_seq_rm(llama_get_memory(context_.get()), static_cast<llama_seq_id>(sequence), from_position, -1);
+  }
+
+  const Sight* sight() const override { return sight_.get(); }
+  Result<void> see(SequenceId sequence, std::int32_t position, std::string_view image, std::int32_t part) override {
+    CHECK(sight_, "only a model that sees is shown something");
+    return sight_->see(context_.get(), sequence, position, image, part);
   }
 
   Result<std::unique_ptr<Sampler>> make_sampler(const Sampling& sampling, const Grammar* grammar) override {
@@ -421,6 +435,7 @@ class LlamaEngine final : public Engine {
   Result<LlamaKv> kv_;
   Result<void> states_;  // Good where there are whole states.
   const char* kv_type_;
+  std::unique_ptr<LlamaSight> sight_;  // Null: it does not see.
 };
 
 Sampling recommended_sampling(const llama_model* model) {
@@ -516,6 +531,11 @@ llama_context_params context_params_for(const EngineOptions& options, const llam
   return params;
 }
 
+SightOptions sight_options(const EngineOptions& options) {
+  const auto cores = static_cast<std::int32_t>(std::max(1u, std::thread::hardware_concurrency()));
+  return {options.projector_path, options.threads > 0 ? options.threads : cores, options.gpu_layers != 0 && has_gpu(), kStepRowsMax};
+}
+
 Result<void> prove_attention(GraphWatch& watch, llama_context* context, const llama_model* model) {
   if (Result<void> same = prove_same_logits(context, model, [&](bool ours) { watch.attention.use(ours); }); !same) return same;
   Result<void> complete = watch.attention.complete();
@@ -592,7 +612,13 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, 
   facts.step_rows_max = kStepRowsMax;
   facts.kv_bytes = taken.kv_bytes;
   facts.defaults = recommended_sampling(model.get());
-  return std::unique_ptr<Engine>(std::make_unique<LlamaEngine>(std::move(model), std::move(context), std::move(watch), std::move(facts), options.kv_type));
+  auto engine = std::make_unique<LlamaEngine>(std::move(model), std::move(context), std::move(watch), std::move(facts), options.kv_type);
+  if (!options.projector_path.empty()) {
+    Result<void> sees = engine->load_sight(sight_options(options));
+    if (!sees && !options.projector_optional) return std::move(sees).error();
+    if (!sees) log::warn("this model does not see: {}", sees.error().message);
+  }
+  return std::unique_ptr<Engine>(std::move(engine));
 }
 
 Result<std::vector<EngineNeeds>> plan_llama_engine(const EngineOptions& options, std::span<const EngineVariant> variants) {
@@ -624,6 +650,12 @@ Result<std::vector<EngineNeeds>> plan_llama_engine(const EngineOptions& options,
     all.push_back(needs);
   }
   if (all.empty()) return load_error(options.model_path);
+  if (!options.projector_path.empty()) {
+    std::atomic<std::uint64_t> pulse = 0;
+    const auto sight = LlamaSight::load(sight_options(options), model.get(), &pulse);
+    if (!sight && !options.projector_optional) return sight.error();
+    for (EngineNeeds& needs : all) needs.sight_bytes = sight ? (*sight)->bytes() : 0;
+  }
   if (all.front().compute_bytes == 0) return Error{ErrorCode::unavailable, "this engine does not tell what it would allocate"};
   return all;
 }

@@ -46,6 +46,7 @@ void apply(const ChildLimits& limits) {
   if (limits.cpu_seconds > 0) limit(RLIMIT_CPU, limits.cpu_seconds);
   if (!limits.stranger) return;
   limit(RLIMIT_FSIZE, 0);
+  ::signal(SIGXFSZ, SIG_IGN);  // A write that fails is no end: what would keep a cache (fontconfig) goes on without.
   limit(RLIMIT_CORE, 0);
 #ifdef __linux__
   ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);

@@ -12,6 +12,7 @@ namespace {
 
 constexpr Setting kSettings[] = {
     {"model", SettingKind::text, "", "Model to serve: a name or alias of the catalogue, or a GGUF file; default: the alias 'default', else the built-in demo model"},
+    {"mmproj", SettingKind::text, "", "Projector (GGUF) with which the model sees images; off: none; default: the one that lies beside the model"},
     {"models", SettingKind::text, "", "Folder of the catalogue's models; default: ~/.local/share/pensieve/models"},
     {"batches", SettingKind::text, "", "File that keeps /v1/messages/batches; default: ~/.local/share/pensieve/batches.sqlite, made when the first batch comes"},
     {"batches-expire", SettingKind::integer, "86400", "Seconds after which what is still pending of a batch becomes 'expired'", 1, 30 * 86400},

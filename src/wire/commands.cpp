@@ -1,6 +1,7 @@
 // Down to the worker: frames.h, Command.
 #include <fmt/format.h>
 
+#include "base/base64.h"
 #include "wire/frame_line.h"
 
 namespace pensieve::wire {
@@ -35,6 +36,24 @@ constexpr std::pair<const char*, ThinkingSettings::Kind> kThinkingKinds[] = {
     {"adaptive", ThinkingSettings::Kind::adaptive},
 };
 
+ToolResultContent read_tool_result(Reader& reader) {
+  ToolResultContent result{reader.text("tool_use_id", true), reader.text("content"), reader.boolean("is_error"), reader.texts("tool_references")};
+  const Json* images = reader.find("images");
+  if (images == nullptr) return result;
+  if (!images->is_array()) reader.fail("images", "an array");
+  for (const Json& image : *images) {
+    const bool pair = image.is_array() && image.size() == 2;
+    const auto offset = pair ? Reader::as_integer<std::uint32_t>(image[0]) : std::nullopt;
+    const auto number = pair ? Reader::as_integer<std::int32_t>(image[1]) : std::nullopt;
+    if (!offset || !number || *offset > result.text.size()) {
+      reader.fail("images", "pairs of a place in the content and an image's number");
+      break;
+    }
+    result.images.push_back({*offset, *number});
+  }
+  return result;
+}
+
 std::optional<Block> read_block(Reader& reader) {
   Block block;
   block.cache_mark = reader.boolean("cache");
@@ -43,9 +62,11 @@ std::optional<Block> read_block(Reader& reader) {
   else if (type == "thinking") block.content = ThinkingContent{reader.text("thinking", true), reader.text("signature")};
   else if (type == "tool_use") block.content = ToolUseContent{reader.text("id", true), reader.text("name", true), reader.text("input", true)};
   else if (type == "tool_result") {
-    block.content = ToolResultContent{reader.text("tool_use_id", true), reader.text("content"), reader.boolean("is_error"), reader.texts("tool_references")};
+    block.content = read_tool_result(reader);
+  } else if (type == "image") {
+    block.content = ImageContent{reader.integer<std::int32_t>("image", true).value_or(0)};
   } else {
-    reader.fail("type", "text, thinking, tool_use or tool_result");
+    reader.fail("type", "text, thinking, tool_use, tool_result or image");
   }
   return reader.failed() ? std::nullopt : std::optional(std::move(block));
 }
@@ -140,6 +161,11 @@ Prompt read_prompt(Reader& reader) {
   prompt.tool_choice = read_tool_choice(reader);
   prompt.thinking = read_thinking(reader);
   prompt.json_schema = reader.text("json_schema");
+  for (const std::string& image : reader.texts("images")) {
+    auto bytes = base64_decode(image);
+    if (!bytes) reader.fail("images", "an array of base64");
+    prompt.images.push_back(std::move(bytes).value_or(""));
+  }
   const Json* messages = reader.find("messages");
   if (messages == nullptr) {
     if (prompt.tokens.empty() && prompt.text.empty()) reader.fail("messages", "an array of messages, or text, or tokens");
@@ -213,6 +239,9 @@ Json json_of(const Block& block) {
     object = {{"type", "tool_result"}, {"tool_use_id", result->tool_use_id}, {"content", result->text}};
     if (result->is_error) object["is_error"] = true;
     if (!result->tool_references.empty()) object["tool_references"] = result->tool_references;
+    for (const ToolResultContent::Image& image : result->images) object["images"].push_back({image.offset, image.image});
+  } else if (const auto* image = std::get_if<ImageContent>(&block.content)) {
+    object = {{"type", "image"}, {"image", image->image}};
   }
   if (block.cache_mark) object["cache"] = true;
   return object;
@@ -257,6 +286,7 @@ void put_prompt(Json& object, const Prompt& prompt) {
   }
   if (!prompt.text.empty()) object["text"] = prompt.text;
   if (!prompt.json_schema.empty()) object["json_schema"] = prompt.json_schema;
+  for (const std::string& image : prompt.images) object["images"].push_back(base64_encode(image));
 }
 
 template <typename T>

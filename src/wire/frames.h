@@ -98,6 +98,7 @@ struct Ready {  // Loaded: generate is answered from now on.
   bool exact = false;         // The same request gives the same tokens, cold or warm, alone or not.
   std::string store;          // The block store's folder; empty: there is none, and
   std::string store_problem;  // this says why.
+  bool sees = false;          // It takes images.
   bool operator==(const Ready&) const = default;
 };
 struct Counted {

@@ -81,6 +81,22 @@ TEST(Frames, BlocksToolsAndSettingsComeBackAsTheyWere) {
   }
 }
 
+TEST(Frames, ImagesComeBackAsTheyWere) {
+  Generate generate;
+  generate.request.id = RequestId{1};
+  generate.request.prompt.images = {std::string("\x89PNG\0\xFF", 6), "second"};
+  generate.request.prompt.messages = {{Role::user, {Block{TextContent{"look"}}, Block{ImageContent{1}}, Block{ToolResultContent{"t", "seen", true, {}, {{0, 0}, {4, 1}}}}}}};
+  EXPECT_EQ(round_trip(generate), generate);
+  Count count{RequestId{3}, {}, false};
+  count.prompt.tokens = {1, -5, INT32_MIN};
+  count.prompt.images = {"x"};
+  EXPECT_EQ(round_trip(count), count);
+  for (const char* images : {R"(["?"])", R"("QQ==")", "[1]"}) EXPECT_FALSE(parse_command(std::string(R"({"cmd":"count","id":1,"tokens":[1],"images":)") + images + "}")) << images;
+  for (const char* places : {"[[9,0]]", "[[0]]", "[0]", "3"}) {
+    EXPECT_FALSE(parse_command(std::string(R"({"cmd":"count","id":1,"messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"x","images":)") + places + "}]}]}")) << places;
+  }
+}
+
 TEST(Frames, ReportsComeBackAsTheyWere) {
   const Hello hello{2, "0.1.0", "0.7.0"};
   EXPECT_EQ(report_round_trip(hello), hello);

@@ -94,6 +94,7 @@ Ready read_ready(Reader& reader) {
   ready.exact = reader.boolean("exact");
   ready.store = reader.text("store");
   ready.store_problem = reader.text("store_problem");
+  ready.sees = reader.boolean("sees");
   const Json* model = reader.find("model");
   if (model == nullptr || !model->is_object()) {
     reader.fail("model", "an object");
@@ -146,7 +147,8 @@ std::string encode(const Report& report) {
                       {"thinks", ready.thinks},
                       {"exact", ready.exact},
                       {"store", ready.store},
-                      {"store_problem", ready.store_problem}};
+                      {"store_problem", ready.store_problem},
+                      {"sees", ready.sees}};
           },
           [&](const Counted& counted) {
             event_object("counted", counted.id);

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "core/picture_token.h"
 #include "platform/memory.h"
 #include "worker/plan.h"
 
@@ -73,7 +74,12 @@ std::int32_t KvKeeper::common(const Slot& slot, std::span<const TokenId> prompt)
   const auto there = std::span(slot.tokens).first(static_cast<std::size_t>(reusable(slot)));
   const auto [end, ignored] = std::ranges::mismatch(there, prompt);
   const auto length = static_cast<std::int32_t>(end - there.begin());
-  return std::max(0, std::min(length, static_cast<std::int32_t>(prompt.size()) - (exact_ ? kPrefillRowsMin : 1)));
+  return resumable(prompt, length);
+}
+
+std::int32_t KvKeeper::resumable(std::span<const TokenId> prompt, std::int32_t length) const {
+  const std::int32_t rows_min = exact_ ? kPrefillRowsMin : 1;
+  return resume_at(prompt, std::max(0, std::min(length, static_cast<std::int32_t>(prompt.size()) - rows_min)), rows_min);
 }
 
 std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt, std::chrono::seconds keep_for) {
@@ -98,17 +104,17 @@ std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt, s
   if (store_ && (reading_pays() || ++turned_down_ % kMeasureAgainEvery == 0)) {
     chain = chain_of(store_->fingerprint(), prompt);
     chain.resize(store_->longest_chain(chain));
-    stored = std::min(static_cast<std::int32_t>(chain.size()) * kBlockTokens, static_cast<std::int32_t>(prompt.size()) - (exact_ ? kPrefillRowsMin : 1));
-    stored = std::max(stored, 0);
+    stored = resumable(prompt, static_cast<std::int32_t>(chain.size()) * kBlockTokens);
     chain.resize(static_cast<std::size_t>((stored + kBlockTokens - 1) / kBlockTokens));
     // Behind the last whole block: a tail, or the beginning of a block that goes another way.
     const auto rest_max = static_cast<std::int32_t>(prompt.size()) - (exact_ ? kPrefillRowsMin : 1) - stored;
     if (stored == std::ssize(chain) * kBlockTokens && rest_max >= kPartialTokensMin && stored + kBlockTokens > best) {
       const auto rest = prompt.subspan(static_cast<std::size_t>(stored), static_cast<std::size_t>(std::min(rest_max, kBlockTokens)));
       const auto partial = store_->best_partial(chain.empty() ? store_->fingerprint() : chain.back(), rest, kPartialTokensMin);
-      if (partial && reading_pays(partial->tokens, partial->common)) {
+      const std::int32_t with = partial ? resumable(prompt, stored + partial->common) : 0;
+      if (with > stored && reading_pays(partial->tokens, with - stored)) {
         chain.push_back(partial->key);
-        stored += partial->common;
+        stored = with;
       }
     }
   }
@@ -288,9 +294,11 @@ bool KvKeeper::reading_pays(std::int32_t tokens_read, std::int32_t tokens_gained
 void KvKeeper::want_stored(SequenceId id) {
   if (!store_ || !reading_pays()) return;
   Slot& slot = at(id);
-  slot.blocks_wanted = std::max(slot.blocks_wanted, reusable(slot) / kBlockTokens);
+  const std::int32_t blocks = reusable(slot) / kBlockTokens;
+  const std::int32_t nameable = nameable_blocks(slot.tokens, blocks, kBlockTokens);
+  slot.blocks_wanted = std::max(slot.blocks_wanted, nameable);
   const std::int32_t tail = reusable(slot) % kBlockTokens;
-  if (tail < kTailTokensMin) return slot.tail_due.reset();
+  if (tail < kTailTokensMin || nameable < blocks) return slot.tail_due.reset();
   const std::chrono::duration<double> again(prefill_rate_ > 0 ? tail / prefill_rate_ : 0.0);
   slot.tail_due = SteadyClock::now() + std::max<SteadyClock::duration>(kTailRestMin, std::chrono::duration_cast<SteadyClock::duration>(again));
 }
@@ -407,7 +415,7 @@ std::optional<TimePoint> KvKeeper::give_back_at(SequenceId id) const {
   if (spare_ == Spare::nothing || slot.given_back || !is_free(id) || (export_ && export_->slot == id) || to_be_stored(slot)) return std::nullopt;
   const bool may_be_lost = spare_ == Spare::all || slot.tokens.empty();
   if (may_be_lost) return TimePoint{};
-  const bool unread = exact_ && slot.prefilled < held(id) && held(id) >= kPrefillRowsMin;
+  const bool unread = exact_ && is_unread(slot);
   if (!store_ || unread || !store_->stats().problem.empty()) return std::nullopt;
   return slot.free_since + kColdAfter;
 }
@@ -432,11 +440,19 @@ void KvKeeper::give_back() {
 
 // ---- reading answers again ----
 
+std::int32_t KvKeeper::unread_begin(const Slot& slot) { return std::min(slot.prefilled, static_cast<std::int32_t>(slot.tokens.size()) - kPrefillRowsMin); }
+
+bool KvKeeper::is_unread(const Slot& slot) const {
+  if (slot.prefilled >= std::ssize(slot.tokens) || std::ssize(slot.tokens) < kPrefillRowsMin) return false;
+  // A picture cannot be read again: it left with its request.
+  return std::ranges::none_of(std::span(slot.tokens).subspan(static_cast<std::size_t>(unread_begin(slot))), is_picture);
+}
+
 std::optional<SequenceId> KvKeeper::find_unread() const {
   if (!exact_ || spare_ == Spare::all) return std::nullopt;  // What is dropped anyway is not read again.
   for (std::int32_t i = 0; i < std::ssize(slots_); ++i) {
     const SequenceId id{i};
-    if (is_free(id) && at(id).prefilled < held(id) && held(id) >= kPrefillRowsMin) return id;
+    if (is_free(id) && is_unread(at(id))) return id;
   }
   return std::nullopt;
 }
@@ -446,8 +462,7 @@ std::optional<KvKeeper::Unread> KvKeeper::unread() {
   if (!id) return std::nullopt;
   Slot& slot = at(*id);
   finish_storing(*id, false);
-  // With fewer rows than that left, some before them are run once more.
-  const std::int32_t begin = std::min(slot.prefilled, held(*id) - kPrefillRowsMin);
+  const std::int32_t begin = unread_begin(slot);
   Unread unread{*id, begin, {slot.tokens.begin() + begin, slot.tokens.end()}};
   cut(*id, begin);
   return unread;

@@ -79,6 +79,10 @@ class KvKeeper final : public SlotKeeper {
   const Slot& at(SequenceId slot) const { return slots_[static_cast<std::size_t>(slot)]; }
   std::int32_t reusable(const Slot& slot) const;
   std::int32_t common(const Slot& slot, std::span<const TokenId> prompt) const;
+  std::int32_t resumable(std::span<const TokenId> prompt, std::int32_t length) const;
+  // With fewer rows than a prefill needs left, some before them are run once more.
+  static std::int32_t unread_begin(const Slot& slot);
+  bool is_unread(const Slot& slot) const;  // In exact mode.
   void cut(SequenceId slot, std::int32_t from);
   void want_stored(SequenceId slot);
   void finish_storing(SequenceId slot, bool with_tail);

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <numeric>
 
+#include "core/picture_token.h"
 #include "platform/failing_files.h"
 #include "worker/keeper_test.h"
 
@@ -47,6 +48,59 @@ class KvKeeperTest : public KeeperTest {
     ASSERT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
   }
 };
+
+std::vector<TokenId> with_picture(int before, const std::array<std::uint64_t, 4>& digest, int rows, int behind) {
+  std::vector<TokenId> all = prompt(1, before);
+  const auto picture = picture_tokens(digest, 0, rows);
+  all.insert(all.end(), picture.begin(), picture.end());
+  const auto rest = prompt(2, behind);
+  all.insert(all.end(), rest.begin(), rest.end());
+  return all;
+}
+
+constexpr std::array<std::uint64_t, 4> kCat = {1, 2, 3, 4}, kDog = {5, 6, 7, 8};
+
+TEST_F(KvKeeperTest, AnotherPictureIsNoHit) {
+  EXPECT_EQ(run(with_picture(40, kCat, 12, 60)).cached, 0);
+  EXPECT_EQ(run(with_picture(40, kDog, 12, 60)).cached, 40) << "what stands before it is the same";
+  EXPECT_EQ(run(with_picture(40, kDog, 12, 60)).cached, 104);
+  // A picture of which only a part fits is not cut: its rows may see each other.
+  auto longer = with_picture(40, kDog, 12, 0);
+  longer.insert(longer.end(), 60, 9);
+  EXPECT_EQ(run(longer).cached, 52);
+}
+
+TEST_F(KvKeeperTest, AnotherPictureIsNoHitInTheStore) {
+  for (const int before : {200, 250, 252}) {  // The end of the first block lies in the picture.
+    run(with_picture(before, kCat, 60, 500));
+    store_all();
+    restart();
+    EXPECT_EQ(run(with_picture(before, kDog, 60, 500)).cached, before) << before;
+    restart();
+    EXPECT_EQ(run(with_picture(before, kCat, 60, 500)).cached, before + 60 + 500 - 8) << before;
+  }
+}
+
+// With one row of it in the first block two pictures may have the same name there, whose later rows differ: they
+// would be mixed. Here they are made so.
+TEST_F(KvKeeperTest, PicturesThatBeginAlikeAreNotMixed) {
+  const std::array<std::uint64_t, 4> twin = {kCat[0], kCat[1], kCat[2], kCat[3] ^ 1};
+  ASSERT_EQ(picture_tokens(kCat, 0, 6), picture_tokens(twin, 0, 6));
+  ASSERT_NE(picture_tokens(kCat, 0, 7), picture_tokens(twin, 0, 7));
+  run(with_picture(255, kCat, 60, 500));
+  store_all();
+  restart();
+  EXPECT_EQ(run(with_picture(255, twin, 60, 500)).cached, 0) << "nothing was stored under such a name";
+}
+
+TEST_F(KvKeeperTest, WhatHoldsAPictureThatLeftIsNotReadAgain) {
+  run(with_picture(40, kCat, 12, 3));  // Fewer rows behind the picture than a prefill takes.
+  EXPECT_FALSE(keeper_->has_unread());
+  run(with_picture(40, kDog, 12, 20));
+  EXPECT_TRUE(keeper_->has_unread());
+  const auto unread = keeper_->unread();
+  EXPECT_TRUE(std::ranges::none_of(unread->tokens, is_picture));
+}
 
 TEST_F(KvKeeperTest, AConversationGoesOnInItsSlot) {
   const auto first = run(prompt(1, 100));

@@ -6,12 +6,15 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "core/picture_token.h"
 #include "worker/answer_reader.h"
 
 namespace pensieve {
 namespace {
 
 using Json = nlohmann::json;
+
+constexpr std::size_t kCheckedMax = 1024;
 
 std::string_view trimmed(std::string_view text) {
   constexpr std::string_view kWhite = " \n\r\t";
@@ -50,21 +53,74 @@ std::string sample_of(const ChatTemplate& chat) {
 
 }  // namespace
 
-PromptReader::PromptReader(const ChatTemplate& chat, const Vocabulary& vocabulary, const AnswerMemory& answers)
-    : chat_(chat), vocabulary_(vocabulary), answers_(answers), tokens_(vocabulary, sample_of(chat)) {
+PromptReader::PromptReader(const ChatTemplate& chat, const Vocabulary& vocabulary, const AnswerMemory& answers, const Sight* sight)
+    : chat_(chat), vocabulary_(vocabulary), answers_(answers), tokens_(vocabulary, sample_of(chat)), sight_(sight) {
   for (TokenId token = 0; token < vocabulary.size(); ++token) {
     if (!vocabulary.ends_turn(token)) continue;
     if (std::string mark = vocabulary.control_text(token); !mark.empty()) turn_ends_.push_back(std::move(mark));
   }
 }
 
-Result<ReadPrompt> PromptReader::read(const Prompt& prompt) {
-  ReadPrompt made;
-  if (!prompt.tokens.empty()) {
-    for (const TokenId token : prompt.tokens) {
-      if (token < 0 || token >= vocabulary_.size()) return Error{ErrorCode::invalid_argument, fmt::format("tokens: {} is outside the vocabulary", token)};
+Result<std::vector<PromptReader::SeenImage>> PromptReader::look_at(const Prompt& prompt, bool check_images) {
+  std::vector<SeenImage> images;
+  if (prompt.images.empty()) return images;
+  if (sight_ == nullptr) return Error{ErrorCode::invalid_argument, "messages: this model cannot see (capability_rejected: image_block)"};
+  for (std::size_t i = 0; i < prompt.images.size(); ++i) {
+    auto tokens = sight_->tokens_of(prompt.images[i]);
+    if (tokens && check_images && !checked_.contains(*tokens)) {
+      if (const Result<void> whole = sight_->check(prompt.images[i]); !whole) {
+        tokens = whole.error();
+      } else {
+        if (checked_.size() >= kCheckedMax) checked_.clear();
+        checked_.insert(*tokens);
+      }
     }
+    if (!tokens) {
+      const Error& error = tokens.error();
+      return Error{error.code, fmt::format("messages: image {} of {}: {}{}", i + 1, prompt.images.size(), error.message, error.code == ErrorCode::invalid_argument ? " (capability_rejected: image_block)" : "")};
+    }
+    SeenImage image{*std::move(tokens), {}};
+    for (std::size_t at = 0; at < image.tokens.size(); ++at) {
+      if (begins_picture(image.tokens[at])) image.parts.emplace_back(at, at);
+      if (is_picture(image.tokens[at])) image.parts.back().second = at + 1;
+    }
+    images.push_back(std::move(image));
+  }
+  return images;
+}
+
+// Which rows are whose: every run of ids below 0 must be a part of one of the images.
+Result<void> PromptReader::find_pictures(const std::vector<SeenImage>& images, ReadPrompt& made) const {
+  const std::span<const TokenId> tokens = made.tokens;
+  for (std::size_t at = 0; at < tokens.size(); ++at) {
+    if (!is_picture(tokens[at])) {
+      if (tokens[at] >= vocabulary_.size()) return Error{ErrorCode::invalid_argument, fmt::format("tokens: {} is outside the vocabulary", tokens[at])};
+      continue;
+    }
+    const std::size_t before = made.pictures.size();
+    for (std::size_t image = 0; image < images.size() && made.pictures.size() == before; ++image) {
+      for (std::size_t part = 0; part < images[image].parts.size(); ++part) {
+        const auto [begin, end] = images[image].parts[part];
+        const auto rows = std::span(images[image].tokens).subspan(begin, end - begin);
+        if (tokens.size() - at < rows.size() || !std::ranges::equal(rows, tokens.subspan(at, rows.size()))) continue;
+        made.pictures.push_back({static_cast<std::int32_t>(at), static_cast<std::int32_t>(at + rows.size()), static_cast<std::int32_t>(image), static_cast<std::int32_t>(part)});
+        break;
+      }
+    }
+    if (made.pictures.size() == before) return Error{ErrorCode::invalid_argument, fmt::format("tokens: {} is outside the vocabulary, and none of the images", tokens[at])};
+    at = static_cast<std::size_t>(made.pictures.back().end) - 1;
+  }
+  if (!tokens.empty() && is_picture(tokens.back())) return Error{ErrorCode::invalid_argument, "messages: a prompt cannot end with an image"};
+  return {};
+}
+
+Result<ReadPrompt> PromptReader::read(const Prompt& prompt, bool check_images) {
+  ReadPrompt made;
+  const auto images = look_at(prompt, check_images);
+  if (!images) return images.error();
+  if (!prompt.tokens.empty()) {
     made.tokens = prompt.tokens;
+    if (Result<void> found = find_pictures(*images, made); !found) return std::move(found).error();
     return made;
   }
   if (!prompt.text.empty()) {
@@ -83,11 +139,28 @@ Result<ReadPrompt> PromptReader::read(const Prompt& prompt) {
 
   const ToolTable tools(prompt.tools);
   std::size_t done = 0;
-  const auto tokenise_up_to = [&](std::size_t end) -> Result<void> {
+  const auto tokenise_text = [&](std::size_t end) -> Result<void> {
     if (end == done && !add_begin) return {};
     const std::string_view part = std::string_view(text).substr(done, end - done);
     done = end;
     return tokens_.tokenise(part, std::exchange(add_begin, false), made.tokens);
+  };
+  const auto tokenise_up_to = [&](std::size_t end) -> Result<void> {
+    while (!images->empty()) {
+      std::size_t next = end, image = 0;
+      for (std::size_t i = 0; i < images->size(); ++i) {
+        const std::size_t at = text.find(rendered->image_marks[i], done);
+        if (at >= next) continue;
+        next = at;
+        image = i;
+      }
+      if (next == end) break;
+      if (Result<void> before = tokenise_text(next); !before) return before;
+      const std::vector<TokenId>& tokens = (*images)[image].tokens;
+      made.tokens.insert(made.tokens.end(), tokens.begin(), tokens.end());
+      done = next + rendered->image_marks[image].size();
+    }
+    return tokenise_text(end);
   };
   for (const KnownAnswer& answer : answers_.inside(text)) {
     if (answer.prompt_bytes < done) continue;  // Inside one that was taken, or another answer to the same.
@@ -101,6 +174,9 @@ Result<ReadPrompt> PromptReader::read(const Prompt& prompt) {
     log::debug("an answer of {} tokens is taken as it was sampled", tokens.size());
   }
   if (Result<void> rest = tokenise_up_to(text.size()); !rest) return std::move(rest).error();
+  if (!images->empty()) {
+    if (Result<void> found = find_pictures(*images, made); !found) return std::move(found).error();
+  }
   made.opening = std::move(rendered->opening);
   made.origin = origin_of(text);
   return made;

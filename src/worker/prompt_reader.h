@@ -8,11 +8,16 @@
 // (a template spells a call in its own way). The marks around it stay as the template
 // set them.
 //
+// An image becomes the tokens that the engine's sight says (core/picture_token.h), where
+// the template set its mark.
+//
 //   Threads  the wire thread.
 //   Errors   invalid_argument: what the template refuses, ids outside the vocabulary.
 #pragma once
 
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "chat/chat_template.h"
@@ -26,15 +31,23 @@ struct ReadPrompt {
   std::string opening;  // See GenerateRequest::opening. Empty where the prompt came as tokens; so is the next.
   std::string origin;   // See answer_memory.h.
   std::int32_t answers_recognised = 0;
+  std::vector<PictureRows> pictures;
 };
 
 class PromptReader {
  public:
-  // All must outlive it.
-  PromptReader(const ChatTemplate& chat, const Vocabulary& vocabulary, const AnswerMemory& answers);
-  Result<ReadPrompt> read(const Prompt& prompt);
+  // All must outlive it. `sight` may be null: the model does not see.
+  PromptReader(const ChatTemplate& chat, const Vocabulary& vocabulary, const AnswerMemory& answers, const Sight* sight = nullptr);
+  // `check_images`: those not seen before are decoded, so that one that cannot be is refused now.
+  Result<ReadPrompt> read(const Prompt& prompt, bool check_images = true);
 
  private:
+  struct SeenImage {
+    std::vector<TokenId> tokens;
+    std::vector<std::pair<std::size_t, std::size_t>> parts;  // Begin and end of each run of its rows.
+  };
+  Result<std::vector<SeenImage>> look_at(const Prompt& prompt, bool check_images);
+  Result<void> find_pictures(const std::vector<SeenImage>& images, ReadPrompt& made) const;
   struct Span {
     std::size_t begin = 0;
     std::size_t end = 0;
@@ -48,6 +61,8 @@ class PromptReader {
   const AnswerMemory& answers_;
   std::vector<std::string> turn_ends_;  // The marks that end a turn, as a template writes them.
   TokenMemory tokens_;
+  const Sight* const sight_;
+  std::set<std::vector<TokenId>> checked_;  // Images that can be decoded, by the tokens that name them.
 };
 
 }  // namespace pensieve

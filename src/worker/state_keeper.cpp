@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "core/picture_token.h"
 #include "platform/memory.h"
 #include "worker/plan.h"
 
@@ -44,11 +45,19 @@ std::vector<SequenceId> StateKeeper::spare_slots() const {
   return spare;
 }
 
+// Not in the midst of a picture, and with rows enough on either side of it: the prompt's steps are the same with it and without.
+bool StateKeeper::can_stand_at(std::span<const TokenId> prompt, std::int32_t tokens) {
+  if (std::ranges::none_of(prompt, is_picture)) return true;
+  if (resume_at(prompt, tokens, kPrefillRowsMin) != tokens || is_picture(prompt[static_cast<std::size_t>(tokens)])) return false;
+  const auto before = prompt.subspan(static_cast<std::size_t>(std::max(0, tokens - kPrefillRowsMin)), static_cast<std::size_t>(std::min(tokens, kPrefillRowsMin)));
+  return std::ranges::none_of(before, is_picture);
+}
+
 // Whether all of what the slot holds is the beginning of `prompt`, no more than `most` of it.
 bool StateKeeper::goes_on_with(const Slot& slot, std::span<const TokenId> prompt, std::int32_t most) const {
   const auto held = static_cast<std::int32_t>(slot.tokens.size());
   if (slot.busy || held == 0 || held > most || (exact_ && slot.prefilled < held)) return false;
-  return common(slot.tokens, prompt) == held;
+  return common(slot.tokens, prompt) == held && can_stand_at(prompt, held);
 }
 
 // Reading so many tokens' state back beats computing them.
@@ -66,6 +75,7 @@ void StateKeeper::mark(Slot& slot, std::span<const TokenId> prompt, std::int32_t
   // No chunk of fewer rows than kPrefillRowsMin between two of them.
   if (worth(slot.shared - there) && slot.shared + kPrefillRowsMin <= last) slot.marks.push_back(slot.shared);
   if (worth(last - (slot.marks.empty() ? there : slot.shared))) slot.marks.push_back(last);
+  std::erase_if(slot.marks, [&](std::int32_t mark) { return !can_stand_at(prompt, mark); });
 }
 
 std::optional<SequenceId> StateKeeper::take_slot(std::span<const TokenId> prompt, std::chrono::seconds keep_for) {
@@ -259,7 +269,9 @@ wire::KvFacts StateKeeper::facts() const {
 // From its last checkpoint on, what it holds is not made by prefill alone.
 bool StateKeeper::is_unread(const Slot& slot) const {
   const auto held = static_cast<std::int32_t>(slot.tokens.size());
-  return exact_ && store_ && spare_ == Spare::nothing && !slot.busy && slot.prefilled < held && slot.stored && held - slot.stored->tokens >= kPrefillRowsMin;
+  if (!exact_ || !store_ || spare_ != Spare::nothing || slot.busy || slot.prefilled >= held || !slot.stored || held - slot.stored->tokens < kPrefillRowsMin) return false;
+  // A picture cannot be read again: it left with its request.
+  return std::ranges::none_of(std::span(slot.tokens).subspan(static_cast<std::size_t>(slot.stored->tokens)), is_picture);
 }
 
 std::optional<SequenceId> StateKeeper::find_unread() const {

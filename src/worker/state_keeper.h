@@ -72,6 +72,7 @@ class StateKeeper final : public SlotKeeper {
 
   Slot& at(SequenceId slot) { return slots_[static_cast<std::size_t>(slot)]; }
   const Slot& at(SequenceId slot) const { return slots_[static_cast<std::size_t>(slot)]; }
+  static bool can_stand_at(std::span<const TokenId> prompt, std::int32_t tokens);
   bool goes_on_with(const Slot& slot, std::span<const TokenId> prompt, std::int32_t most) const;
   std::int32_t in_grains(std::int32_t tokens) const { return tokens / grain_ * grain_; }
   void mark(Slot& slot, std::span<const TokenId> prompt, std::int32_t there) const;

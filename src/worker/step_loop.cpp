@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cache/checksum.h"
+#include "core/picture_token.h"
 #include "worker/plan.h"
 
 namespace pensieve {
@@ -204,15 +205,20 @@ bool StepLoop::run_rows(Sequence& sequence, bool as_prefill) {
 }
 
 void StepLoop::prefill_step(Sequence& sequence) {
+  const std::vector<TokenId>& prompt = sequence.request.prompt.tokens;
+  if (is_picture(prompt[static_cast<std::size_t>(sequence.position)])) return picture_step(sequence);
   const std::int32_t chunk = prefill_chunk(prefill_rate_, kPrefillBudget, engine_.facts().step_rows_max, any_decoding());
-  const std::int32_t end = keeper_->chunk_end(sequence.slot, prefill_chunk_end(sequence.position, sequence.prompt_tokens(), chunk));
+  const std::int32_t segment = segment_end(prompt, sequence.position);
+  const std::int32_t end = keeper_->chunk_end(sequence.slot, prefill_chunk_end(sequence.position, segment, chunk));
+  // Between two pictures a short one is always run whole, by the same kernel.
+  const bool between = end == segment && segment < sequence.prompt_tokens() && (sequence.position == 0 || is_picture(prompt[static_cast<std::size_t>(sequence.position) - 1]));
   const bool resumes = !sequence.request.said.empty();
   rows_.clear();
   for (std::int32_t at = sequence.position; at < end; ++at) {
     const bool last = at + 1 == sequence.prompt_tokens();
     rows_.push_back({sequence.slot, at, sequence.request.prompt.tokens[static_cast<std::size_t>(at)], last && !resumes});
   }
-  if (!run_rows(sequence, std::ssize(rows_) >= kPrefillRowsMin)) return;
+  if (!run_rows(sequence, between || std::ssize(rows_) >= kPrefillRowsMin)) return;
   read_rows_ = rows_.size();
   const double rate = static_cast<double>(rows_.size()) / std::max(seconds(last_step_), 1e-6);
   prefill_rate_ = prefill_rate_ == 0 ? rate : 0.7 * prefill_rate_ + 0.3 * rate;
@@ -221,12 +227,35 @@ void StepLoop::prefill_step(Sequence& sequence) {
     port_.send(wire::Event{sequence.request.id, Prefilled{end, sequence.prompt_tokens()}});
     return;
   }
+  sequence.request.prompt.images = {};
   keeper_->prompt_read(sequence.slot);
   if (sequence.request.max_tokens == 0) {
     finish(sequence, FinishReason::max_tokens);  // Only the prompt was to be read.
   } else if (!resumes) {
     sample_and_report(sequence, rows_.size() - 1);
   }
+}
+
+// A picture, or a part of one, whole: some models let its rows see each other. It is long for a step; the engine's
+// pulse goes on in it.
+void StepLoop::picture_step(Sequence& sequence) {
+  const auto& pictures = sequence.request.pictures;
+  const auto picture = std::ranges::find(pictures, sequence.position, &PictureRows::begin);
+  CHECK(picture != pictures.end(), "a prompt's pictures are known, and a step begins where one does");
+  const TimePoint begun = SteadyClock::now();
+  const Result<void> seen = engine_.see(sequence.slot, sequence.position, sequence.request.prompt.images[static_cast<std::size_t>(picture->image)], picture->part);
+  last_step_ = std::chrono::duration_cast<std::chrono::microseconds>(SteadyClock::now() - begun);
+  ++progress_.steps;
+  if (!seen) {
+    keeper_->spoiled(sequence.slot);
+    sequence.finished = true;
+    return fail(sequence.request.id, seen.error());
+  }
+  const auto rows = std::span(sequence.request.prompt.tokens).subspan(static_cast<std::size_t>(picture->begin), static_cast<std::size_t>(picture->end - picture->begin));
+  keeper_->ran(sequence.slot, rows, true);
+  sequence.position = picture->end;
+  sequence.prefill_us += last_step_.count();
+  port_.send(wire::Event{sequence.request.id, Prefilled{sequence.position, sequence.prompt_tokens()}});
 }
 
 // What was said before, by the same kernel that ran it then: fewer than 8 rows a step.

@@ -54,6 +54,7 @@ class StepLoop {
   void entering_step();
   void restored(Sequence& sequence);
   void prefill_step(Sequence& sequence);
+  void picture_step(Sequence& sequence);
   void refeed_step(Sequence& sequence);
   void decode_step();
   bool idle_step();

@@ -38,7 +38,7 @@ std::string json_safe(std::string text) {
 class WireThread {
  public:
   WireThread(const Engine& engine, const ChatTemplate& chat, const AnswerMemory& answers, WirePort& port, Inbox& inbox, Progress& progress)
-      : engine_(engine), chat_(chat), prompts_(chat, engine.vocabulary(), answers), port_(port), inbox_(inbox), progress_(progress) {}
+      : engine_(engine), chat_(chat), prompts_(chat, engine.vocabulary(), answers, engine.sight()), port_(port), inbox_(inbox), progress_(progress) {}
 
   void run() {
     while (std::optional<std::string> line = port_.read_line()) {
@@ -57,7 +57,7 @@ class WireThread {
 
  private:
   void handle(wire::Count& count) {
-    auto read = prompts_.read(count.prompt);
+    auto read = prompts_.read(count.prompt, count.wants_tokens);
     // A schema that cannot be used is refused with the count, before anything was promised.
     if (auto grammar = answer_grammar(count.prompt, read ? read->opening : std::string(), chat_.tool_syntax(), chat_.thinking_marks()); read && !grammar) read = std::move(grammar).error();
     if (!read) return port_.send(wire::Event{count.id, Failed{std::move(read).error()}});
@@ -89,6 +89,7 @@ class WireThread {
           request.id, Failed{{ErrorCode::invalid_argument, fmt::format("prompt is too long: {} tokens > {} maximum", read->tokens.size(), room - 1)}}});
     }
     request.prompt.tokens = std::move(read->tokens);
+    request.pictures = std::move(read->pictures);
     request.prompt.messages.clear();
     const Sampling& model = engine_.facts().defaults;
     Sampling& sampling = request.sampling;
@@ -135,9 +136,15 @@ Result<std::unique_ptr<BlockStore>> open_store(const WorkerOptions& options, con
   if (Result<void> made = files.make_folder(options.store.folder); !made) return std::move(made).error();
   const auto identity = model_identity(files, options.model_path, options.store.folder);
   if (!identity) return identity.error();
+  std::string projector;  // Other rows for the same image; without one the names stay as they were.
+  if (!options.projector_path.empty()) {
+    const auto file = model_identity(files, options.projector_path, options.store.folder);
+    if (!file) return file.error();
+    projector = fmt::format(R"(,"projector":"{}")", hex(*file));
+  }
   const EngineFacts& facts = engine.facts();
-  const std::string about = fmt::format(R"({{"model":"{}","file":"{}","engine":"{}","backends":"{}","exact":{},"layout":"{}"}})", json_safe(facts.name), hex(*identity),
-                                        json_safe(options.engine_version), json_safe(facts.backends), options.exact, layout);
+  const std::string about = fmt::format(R"({{"model":"{}","file":"{}","engine":"{}","backends":"{}","exact":{},"layout":"{}"{}}})", json_safe(facts.name), hex(*identity),
+                                        json_safe(options.engine_version), json_safe(facts.backends), options.exact, layout, projector);
   return BlockStore::open(files, options.store, fingerprint_of(about), about);
 }
 
@@ -184,7 +191,8 @@ int run_worker(const WorkerOptions& options, const EngineLoader& load) {
                         thinks,
                         exact,
                         store ? options.store.folder : std::string(),
-                        store_problem});
+                        store_problem,
+                        (*engine)->sight() != nullptr});
   const ChatAbilities& abilities = chat->abilities();
   log::info("chat template {}: calls as {}, tools {}, system messages between turns {}, thinking {}", chat->name(), chat->tool_syntax().name(),
             abilities.tools ? "by the template" : "in words", abilities.system_inside ? "in place" : "in their neighbour",

@@ -18,7 +18,8 @@ struct WorkerOptions {
   std::string chat_template;  // See ChatTemplate::make; so is the next.
   std::string tool_syntax;
   std::string engine_version;
-  std::string model_path;     // For the block store's fingerprint.
+  std::string model_path;     // For the block store's fingerprint, as is the next.
+  std::string projector_path;
   StoreOptions store;         // No folder: no block store.
   bool exact = true;          // See slot_keeper.h.
   int in_fd = 0;

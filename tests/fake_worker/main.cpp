@@ -68,6 +68,8 @@ int main(int argc, char** argv) {
   app.add_option("--store-writes-per-day", worker.store.writes_per_day_max);
   app.add_flag("--exact,!--no-exact", worker.exact);
   app.add_option("--model", worker.model_path);
+  app.add_option("--mmproj", worker.projector_path);
+  app.add_flag("--mmproj-optional");
   app.add_option("--log-level", log_level);
   app.add_flag("--plan", plan);
   CLI11_PARSE(app, argc, argv);
@@ -75,6 +77,7 @@ int main(int argc, char** argv) {
   if (plan) return 1;  // A script needs nothing; the server then goes by its settings.
   if (engine.context_tokens == 0) engine.context_tokens = 4096;
   engine.step_time = std::chrono::microseconds(step_us);
+  engine.sees = !worker.projector_path.empty();
   if (!log_start("fake-worker", log_level)) return 2;
   const char* variable = std::getenv("PENSIEVE_FAKE_FAULTS");
   const char* once = std::getenv("PENSIEVE_FAKE_FAULTS_ONCE");

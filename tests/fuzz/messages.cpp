@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view body = view_of(data, size);
   for (const Endpoint endpoint : {Endpoint::messages, Endpoint::count_tokens}) {
     for (const bool client_rules : {true, false}) {
-      const Result<anthropic::MessagesRequest> request = anthropic::parse_messages_request(body, endpoint, client_rules);
+      const Result<anthropic::MessagesRequest> request = anthropic::parse_messages_request(body, endpoint, client_rules, {}, client_rules);
       if (!request) {
         CHECK(!request.error().message.empty(), "an error says what is wrong");
         CHECK(request.error().code == ErrorCode::invalid_argument, "a bad body is the client's mistake");

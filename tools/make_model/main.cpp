@@ -22,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "projector.h"
 #include "shapes.h"
 
 namespace {
@@ -130,6 +131,30 @@ bool write_tensors(const std::string& path, const std::vector<ggml_tensor*>& ten
   return std::fflush(out.file) == 0;
 }
 
+// Everything of `gguf` but the tensors is set. `path` appears when it is whole.
+int write(gguf_context* gguf, const Blueprint& blueprint, const std::string& path, const std::string& quantisation, std::uint64_t seed) {
+  const std::unique_ptr<ggml_context, decltype(&ggml_free)> context(ggml_init({std::size_t{16} << 20, nullptr, true}), ggml_free);
+  std::vector<ggml_tensor*> tensors;
+  for (const TensorShape& wanted : blueprint.tensors) {
+    ggml_tensor* tensor = ggml_new_tensor(context.get(), type_for(wanted, quantisation), static_cast<int>(wanted.dims.size()), wanted.dims.data());
+    ggml_set_name(tensor, wanted.name.c_str());
+    gguf_add_tensor(gguf, tensor);
+    tensors.push_back(tensor);
+  }
+
+  const std::string unfinished = path + ".part";
+  if (!gguf_write_to_file(gguf, unfinished.c_str(), true)) {
+    std::cerr << "pensieve-make-model: '" << unfinished << "' cannot be written\n";
+    return 1;
+  }
+  if (!write_tensors(unfinished, tensors, blueprint, seed, gguf_get_alignment(gguf)) || std::rename(unfinished.c_str(), path.c_str()) != 0) {
+    std::remove(unfinished.c_str());
+    std::cerr << "pensieve-make-model: '" << path << "' could not be written whole (disk full?)\n";
+    return 1;
+  }
+  return 0;
+}
+
 int make(const Shape& shape, const std::string& path, const std::string& quantisation, std::uint64_t seed) {
   const Blueprint blueprint = blueprint_of(shape);
   const GgufHandle gguf(gguf_init_empty(), gguf_free);
@@ -137,27 +162,19 @@ int make(const Shape& shape, const std::string& path, const std::string& quantis
   gguf_set_val_str(gguf.get(), "general.name", shape.title);
   for (const auto& [key, value] : blueprint.numbers) set_number(gguf.get(), fmt::format("{}.{}", shape.architecture, key), value);
   set_tokenizer(gguf.get(), make_vocabulary(shape.family, shape.vocabulary));
+  return write(gguf.get(), blueprint, path, quantisation, seed);
+}
 
-  const std::unique_ptr<ggml_context, decltype(&ggml_free)> context(ggml_init({std::size_t{16} << 20, nullptr, true}), ggml_free);
-  std::vector<ggml_tensor*> tensors;
-  for (const TensorShape& wanted : blueprint.tensors) {
-    ggml_tensor* tensor = ggml_new_tensor(context.get(), type_for(wanted, quantisation), static_cast<int>(wanted.dims.size()), wanted.dims.data());
-    ggml_set_name(tensor, wanted.name.c_str());
-    gguf_add_tensor(gguf.get(), tensor);
-    tensors.push_back(tensor);
-  }
-
-  const std::string unfinished = path + ".part";
-  if (!gguf_write_to_file(gguf.get(), unfinished.c_str(), true)) {
-    std::cerr << "pensieve-make-model: '" << unfinished << "' cannot be written\n";
-    return 1;
-  }
-  if (!write_tensors(unfinished, tensors, blueprint, seed, gguf_get_alignment(gguf.get())) || std::rename(unfinished.c_str(), path.c_str()) != 0) {
-    std::remove(unfinished.c_str());
-    std::cerr << "pensieve-make-model: '" << path << "' could not be written whole (disk full?)\n";
-    return 1;
-  }
-  return 0;
+int make(const Projector& projector, const std::string& path, std::uint64_t seed) {
+  const ProjectorBlueprint made = blueprint_of(projector);
+  const GgufHandle gguf(gguf_init_empty(), gguf_free);
+  gguf_set_val_str(gguf.get(), "general.architecture", "clip");
+  gguf_set_val_str(gguf.get(), "general.type", "mmproj");
+  gguf_set_val_str(gguf.get(), "general.name", projector.title);
+  for (const auto& [key, value] : made.blueprint.numbers) set_number(gguf.get(), key, value);
+  for (const auto& [key, text] : made.texts) gguf_set_val_str(gguf.get(), key.c_str(), text.c_str());
+  for (const auto& [key, list] : made.reals) gguf_set_arr_data(gguf.get(), key.c_str(), GGUF_TYPE_FLOAT32, list.data(), list.size());
+  return write(gguf.get(), made.blueprint, path, "f16", seed);
 }
 
 }  // namespace
@@ -170,10 +187,14 @@ int main(int argc, char** argv) {
   CLI::App app{"Writes a GGUF of seeded random weights in a real model's shapes, for tests of memory, speed and state."};
   std::vector<std::string> names;
   for (const Shape& shape : all_shapes()) names.emplace_back(shape.name);
+  for (const Projector& projector : all_projectors()) names.emplace_back(projector.name);
   app.add_option("SHAPE", shape_name, "One of the known shapes")->required()->check(CLI::IsMember(names));
   app.add_option("FILE", path, "Where to write it")->required();
   app.add_option("--quant", quantisation, "q4_k, q8_0 or f16")->capture_default_str()->check(CLI::IsMember({"q4_k", "q8_0", "f16"}));
   app.add_option("--seed", seed)->capture_default_str();
   CLI11_PARSE(app, argc, argv);
+  for (const Projector& projector : all_projectors()) {
+    if (shape_name == projector.name) return make(projector, path, seed);
+  }
   return make(*std::ranges::find_if(all_shapes(), [&](const Shape& shape) { return shape.name == shape_name; }), path, quantisation, seed);
 }

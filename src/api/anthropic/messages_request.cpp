@@ -9,6 +9,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "api/anthropic/sealed_thinking.h"
 #include "api/anthropic/typed_tools.h"
@@ -23,6 +24,7 @@ using Json = nlohmann::ordered_json;  // Schemas and inputs keep the order of th
 
 constexpr std::size_t kStopSequencesMax = 64;
 constexpr std::size_t kUrlBytesMax = 2048;
+constexpr std::size_t kImagesMax = 100;  // As the API has it.
 constexpr const char* kNotReadYet = "...";  // So that its message is not empty.
 constexpr std::string_view kBillingMark = "x-anthropic-billing-header:";
 
@@ -50,8 +52,8 @@ std::string string_or(const Json& object, const char* field, std::string otherwi
 // Reads messages, blocks and tools; keeps count of what it changed.
 class PromptReader {
  public:
-  PromptReader(const Json& body, bool client_rules, const ReadSources& sources, MessagesRequest& request)
-      : body_(body), client_rules_(client_rules), sources_(sources), request_(request) {}
+  PromptReader(const Json& body, bool client_rules, const ReadSources& sources, bool sees, MessagesRequest& request)
+      : body_(body), client_rules_(client_rules), sources_(sources), sees_(sees), request_(request) {}
 
   Result<void> read() {
     if (auto done = read_system(); !done) return done;
@@ -153,6 +155,7 @@ class PromptReader {
       if (*made) {
         (*made)->cache_mark = mark != nullptr;
         blocks.push_back(*std::move(*made));
+        for (const std::int32_t page : std::exchange(pages_, {})) blocks.push_back({ImageContent{page}, mark != nullptr});
       } else if (mark != nullptr && !blocks.empty()) {
         blocks.back().cache_mark = true;
       }
@@ -182,9 +185,33 @@ class PromptReader {
       if (role != Role::user) return wrong(at + ".type", "'tool_result' stands in messages of the user only");
       return tool_result_block(block, at);
     }
-    if (type == "image") return wrong(at + ".type", "'image': this model cannot see (capability_rejected: image_block)");
+    if (type == "image") {
+      auto image = image_of(block, at);
+      if (!image) return std::move(image).error();
+      return std::optional(Block{ImageContent{*image}});
+    }
     if (type == "document" || type == "search_result") return document_block(block, type, at);
     return unknown_block(block);
+  }
+
+  // Its number among the prompt's images. What is inside the file is the worker's to look at.
+  Result<std::int32_t> image_of(const Json& block, const std::string& at) {
+    const auto rejected = [](std::string_view field, std::string_view why) { return wrong(field, fmt::format("{} (capability_rejected: image_block)", why)); };
+    if (!sees_) return rejected(at + ".type", "'image': this model cannot see");
+    const Json* source = find(block, "source");
+    if (source == nullptr || !source->is_object()) return wrong(at + ".source", "must be an object");
+    if (const std::string kind = string_or(*source, "type"); kind != "base64") return rejected(at + ".source.type", fmt::format("'{}': images of the type base64 can be read", kind));
+    const std::string media_type = string_or(*source, "media_type");
+    if (media_type != "image/png" && media_type != "image/jpeg" && media_type != "image/gif") {
+      return rejected(at + ".source.media_type", fmt::format("must be 'image/png', 'image/jpeg' or 'image/gif', not {}", shown(Json(media_type))));
+    }
+    const Json* data = find(*source, "data");
+    auto bytes = data != nullptr && data->is_string() ? base64_decode(data->get_ref<const std::string&>()) : std::nullopt;
+    if (!bytes || bytes->empty()) return wrong(at + ".source.data", "must be base64 (RFC 4648, with + and /), and not empty");
+    std::vector<std::string>& images = request_.prompt.images;
+    if (images.size() >= kImagesMax) return wrong(at, fmt::format("is one more than the {} images that a request may bring", kImagesMax));
+    images.push_back(*std::move(bytes));
+    return static_cast<std::int32_t>(images.size()) - 1;
   }
 
   Result<std::optional<Block>> text_block(const Json& block, const std::string& at) {
@@ -238,7 +265,18 @@ class PromptReader {
         continue;
       }
       std::string text;
-      if (type == "image" || type == "browser_state") {
+      if (type == "image" && sees_) {
+        auto image = image_of(piece, piece_at);
+        // What a tool found may be of any kind: the session goes on without it.
+        if (!image) {
+          count("unseen_block");
+          text = fmt::format("[an image that could not be read: {}]", image.error().message);
+        } else {
+          if (!result.text.empty()) result.text += "\n\n";
+          result.images.push_back({static_cast<std::uint32_t>(result.text.size()), *image});
+          continue;
+        }
+      } else if (type == "image" || type == "browser_state") {
         count("unseen_block");
         text = "[an image, which this model cannot see]";
       } else {
@@ -248,7 +286,12 @@ class PromptReader {
         if (!read) return std::move(read).error();
         if (*read) text = std::get<TextContent>((*read)->content).text;
       }
-      if (!text.empty()) result.text += (result.text.empty() ? "" : "\n\n") + text;
+      const bool first = result.text.empty() && result.images.empty();
+      if (!text.empty()) result.text += (first ? "" : "\n\n") + text;
+      for (const std::int32_t page : std::exchange(pages_, {})) {
+        if (!result.text.empty()) result.text += "\n\n";
+        result.images.push_back({static_cast<std::uint32_t>(result.text.size()), page});
+      }
     }
     return std::optional(Block{std::move(result)});
   }
@@ -270,6 +313,9 @@ class PromptReader {
       if (content == nullptr) return wrong(content_at, "field required");
       auto blocks = read_content(*content, content_at, Role::user);
       if (!blocks) return std::move(blocks).error();
+      for (const Block& inner : *blocks) {
+        if (const auto* image = std::get_if<ImageContent>(&inner.content)) pages_.push_back(image->image);
+      }
       parts.push_back(Message(Role::user, *std::move(blocks)).text());
     } else if (kind == "base64" || kind == "url") {
       auto text = kind == "url" ? text_by_url(*source, at) : text_of_base64(*source, at);
@@ -284,6 +330,7 @@ class PromptReader {
       return wrong(at + ".source.type", fmt::format("'{}': documents of the types text, content, base64 and url can be read (capability_rejected: document_block)", kind));
     }
     std::erase(parts, "");
+    if (parts.empty() && !pages_.empty()) parts.emplace_back("[a document, as pictures]");
     if (parts.empty()) return std::optional<Block>();
     return std::optional(Block{TextContent{fmt::format("{}", fmt::join(parts, "\n\n"))}});
   }
@@ -313,9 +360,18 @@ class PromptReader {
     return std::string(kNotReadYet);
   }
 
-  static Result<std::string> read_before(const Result<std::string>& text, const std::string& field) {
-    if (text) return *text;
-    return wrong(field, text.error().message);
+  Result<std::string> read_before(const Result<Document>& document, const std::string& field) {
+    if (!document) return wrong(field, document.error().message);
+    std::vector<std::string>& images = request_.prompt.images;
+    if (images.size() + document->pictures.size() > kImagesMax) {
+      if (document->text.empty()) return wrong(field, fmt::format("the pages of the request's documents are more than the {} images that it may bring", kImagesMax));
+      return document->text;  // Which must do.
+    }
+    for (const std::string& picture : document->pictures) {
+      pages_.push_back(static_cast<std::int32_t>(images.size()));
+      images.push_back(picture);
+    }
+    return document->text;
   }
 
   // Blocks of tools that ran elsewhere, and those of later releases: their text, if they have one.
@@ -440,8 +496,10 @@ class PromptReader {
   const Json& body_;
   const bool client_rules_;
   const ReadSources& sources_;
+  const bool sees_;
   MessagesRequest& request_;
   std::set<std::string> dropped_tools_;
+  std::vector<std::int32_t> pages_;  // Of the document just read: images that follow its text.
 };
 
 Result<std::optional<float>> number_in(const Json& body, const char* field, double low, double high) {
@@ -511,7 +569,7 @@ Result<void> refuse_what_runs_elsewhere(const Json& body) {
 
 }  // namespace
 
-Result<MessagesRequest> parse_messages_request(std::string_view text, Endpoint endpoint, bool client_rules, const ReadSources& sources) {
+Result<MessagesRequest> parse_messages_request(std::string_view text, Endpoint endpoint, bool client_rules, const ReadSources& sources, bool sees) {
   const Result<Json> parsed = parse_request_json(text);
   if (!parsed) return parsed.error();
   const Json& body = *parsed;
@@ -542,7 +600,7 @@ Result<MessagesRequest> parse_messages_request(std::string_view text, Endpoint e
     if (const Json* previous = find(*diagnostics, "previous_message_id"); previous != nullptr && previous->is_string()) request.previous_message_id = previous->get<std::string>();
   }
   if (Result<void> possible = refuse_what_runs_elsewhere(body); !possible) return std::move(possible).error();
-  if (Result<void> done = PromptReader(body, client_rules, sources, request).read(); !done) return std::move(done).error();
+  if (Result<void> done = PromptReader(body, client_rules, sources, sees, request).read(); !done) return std::move(done).error();
   auto sampling = read_sampling(body);
   if (!sampling) return std::move(sampling).error();
   request.sampling = *sampling;

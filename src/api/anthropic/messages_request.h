@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "core/document.h"
 #include "core/request.h"
 
 namespace pensieve::anthropic {
@@ -29,7 +30,7 @@ struct UnreadSource {
   std::string data;   // The PDF, or the URL.
 };
 // What was read meanwhile, by path. The error is a half sentence: "this PDF has ...".
-using ReadSources = std::map<std::string, Result<std::string>>;
+using ReadSources = std::map<std::string, Result<Document>>;
 
 struct MessagesRequest {
   std::string model;  // As the client named it; replies echo it.
@@ -58,6 +59,7 @@ enum class Endpoint { messages, count_tokens };  // count_tokens needs no max_to
 // `client_rules`: rules for particular clients. There is one: Claude Code's first
 // system block ("x-anthropic-billing-header: ...") differs in every conversation and
 // is left out.
-Result<MessagesRequest> parse_messages_request(std::string_view body, Endpoint endpoint, bool client_rules = true, const ReadSources& sources = {});
+// `sees`: the model takes images. Without: an image in a message is refused, and in a tool's result a note stands for it.
+Result<MessagesRequest> parse_messages_request(std::string_view body, Endpoint endpoint, bool client_rules = true, const ReadSources& sources = {}, bool sees = false);
 
 }  // namespace pensieve::anthropic

@@ -148,12 +148,12 @@ TEST(MessagesRequest, APdfIsReadByTheCallerAndTheTextStandsInItsPlace) {
   EXPECT_EQ(first->unread[0].data, "%PDF-");
   EXPECT_EQ(first->unread[1].kind, UnreadSource::Kind::url);
   EXPECT_EQ(first->unread[1].data, "https://x/y");
-  const ReadSources sources = {{"messages.0.content.0", std::string("pages")}, {"messages.0.content.1", std::string("page")}};
+  const ReadSources sources = {{"messages.0.content.0", Document{"pages"}}, {"messages.0.content.1", Document{"page"}}};
   const auto second = parse_messages_request(body, Endpoint::messages, true, sources);
   ASSERT_TRUE(second.ok()) << second.error().message;
   EXPECT_TRUE(second->unread.empty());
   EXPECT_EQ(second->prompt.messages[0].text(), "T\n\npages\n\npage\n\n?");
-  const ReadSources failed = {{"messages.0.content.0", Error{ErrorCode::unavailable, "this PDF is too good"}}, {"messages.0.content.1", std::string("page")}};
+  const ReadSources failed = {{"messages.0.content.0", Error{ErrorCode::unavailable, "this PDF is too good"}}, {"messages.0.content.1", Document{"page"}}};
   const auto third = parse_messages_request(body, Endpoint::messages, true, failed);
   ASSERT_FALSE(third.ok());
   EXPECT_EQ(third.error().code, ErrorCode::invalid_argument);
@@ -300,6 +300,41 @@ TEST(MessagesRequest, ABadRequestNamesItsField) {
 TEST(MessagesRequest, EveryTruncationIsRefused) {
   const std::string whole = with(R"("system":[{"type":"text","text":"é"}],"stop_sequences":["a"],"temperature":0.5)");
   for (std::size_t length = 0; length < whole.size(); ++length) EXPECT_FALSE(parse(whole.substr(0, length))) << length;
+}
+
+Result<MessagesRequest> parse_seeing(const std::string& content, bool sees = true) {
+  return parse_messages_request(R"({"model":"m","max_tokens":1,"messages":[{"role":"user","content":)" + content + "}]}", Endpoint::messages, true, {}, sees);
+}
+
+TEST(MessagesRequest, ImagesStandWhereTheyStood) {
+  const std::string image = R"({"type":"image","source":{"type":"base64","media_type":"image/png","data":"aGVsbG8="}})";
+  const auto request = parse_seeing(R"([{"type":"text","text":"a"},)" + image + R"(,{"type":"tool_result","tool_use_id":"t","content":[{"type":"text","text":"b"},)" + image + R"(,{"type":"text","text":"c"}]}])");
+  ASSERT_TRUE(request) << request.error().message;
+  EXPECT_EQ(request->prompt.images, (std::vector<std::string>{"hello", "hello"}));
+  const std::vector<Block>& blocks = request->prompt.messages[0].blocks;
+  ASSERT_EQ(blocks.size(), 3u);
+  EXPECT_EQ(std::get<ImageContent>(blocks[1].content).image, 0);
+  const auto& result = std::get<ToolResultContent>(blocks[2].content);
+  EXPECT_EQ(result.text, "b\n\n\n\nc");
+  EXPECT_EQ(result.images, (std::vector<ToolResultContent::Image>{{3, 1}}));
+}
+
+TEST(MessagesRequest, AnImageThatCannotBeTakenNamesItsField) {
+  const auto message_of = [](const std::string& source, bool sees = true) {
+    const auto request = parse_seeing(R"([{"type":"image","source":)" + source + "}]", sees);
+    return request ? std::string("taken") : request.error().message;
+  };
+  EXPECT_EQ(message_of(R"({"type":"base64","media_type":"image/png","data":"aGVsbG8="})", false), "messages.0.content.0.type: 'image': this model cannot see (capability_rejected: image_block)");
+  EXPECT_EQ(message_of(R"({"type":"base64","media_type":"image/webp","data":"aGVsbG8="})"),
+            R"(messages.0.content.0.source.media_type: must be 'image/png', 'image/jpeg' or 'image/gif', not "image/webp" (capability_rejected: image_block))");
+  EXPECT_EQ(message_of(R"({"type":"url","url":"http://x/y.png"})"), "messages.0.content.0.source.type: 'url': images of the type base64 can be read (capability_rejected: image_block)");
+  EXPECT_NE(message_of(R"({"type":"base64","media_type":"image/png","data":"?"})").find("must be base64"), std::string::npos);
+  EXPECT_NE(message_of("3").find("messages.0.content.0.source: must be an object"), std::string::npos);
+  // In a tool's result the session goes on without it.
+  const auto request = parse_seeing(R"([{"type":"tool_result","tool_use_id":"t","content":[{"type":"image","source":{"type":"base64","media_type":"image/webp","data":"aGVsbG8="}}]}])");
+  ASSERT_TRUE(request);
+  EXPECT_TRUE(request->prompt.images.empty());
+  EXPECT_NE(std::get<ToolResultContent>(request->prompt.messages[0].blocks[0].content).text.find("an image that could not be read"), std::string::npos);
 }
 
 }  // namespace

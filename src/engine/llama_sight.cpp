@@ -1,0 +1,144 @@
+#include "engine/llama_sight.h"
+
+#include <fmt/format.h>
+#include <ggml-backend.h>
+#include <mtmd-helper.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/log.h"
+#include "base/sha256.h"
+#include "core/picture_token.h"
+#include "engine/image_header.h"
+
+namespace pensieve {
+namespace {
+
+// What resizing an image and cutting it into tiles takes beside its decoding.
+constexpr std::uint64_t kTilesBytes = 64u << 20;
+
+// The library tells its sums and its troubles in its log alone.
+thread_local std::uint64_t* compute_bytes_to_fill = nullptr;
+thread_local std::string last_complaint;
+
+void on_log(ggml_log_level level, const char* text, void*) {
+  std::string_view line = text;
+  while (!line.empty() && line.back() == '\n') line.remove_suffix(1);
+  if (line.empty()) return;
+  constexpr std::string_view kSize = "compute buffer size =";
+  if (const std::size_t at = line.find(kSize); compute_bytes_to_fill != nullptr && at != std::string_view::npos) {
+    *compute_bytes_to_fill += static_cast<std::uint64_t>(std::ceil(std::strtod(std::string(line.substr(at + kSize.size())).c_str(), nullptr) * 1048576.0));
+  }
+  if (level == GGML_LOG_LEVEL_ERROR) {
+    last_complaint = line;
+    log::debug("sight: {}", line);
+  } else {
+    log::trace("sight: {}", line);
+  }
+}
+
+bool count_node(ggml_tensor*, bool ask, void* pulse) {
+  if (ask) static_cast<std::atomic<std::uint64_t>*>(pulse)->fetch_add(1, std::memory_order_relaxed);
+  return !ask;  // No node's values are wanted; the graph goes on.
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LlamaSight>> LlamaSight::load(const SightOptions& options, const llama_model* model, std::atomic<std::uint64_t>* pulse) {
+  std::error_code status;
+  const auto file_bytes = std::filesystem::file_size(options.path, status);
+  if (status) return Error{ErrorCode::not_found, fmt::format("--mmproj: '{}' cannot be read: {}", options.path, status.message())};
+  mtmd_helper_log_set(on_log, nullptr);
+  mtmd_context_params params = mtmd_context_params_default();
+  params.use_gpu = options.gpu;
+  params.n_threads = options.threads;
+  params.print_timings = false;
+  params.warmup = true;  // What its buffers take is known then, and told.
+  params.cb_eval = count_node;
+  params.cb_eval_user_data = pulse;
+  std::uint64_t compute_bytes = 0;
+  compute_bytes_to_fill = &compute_bytes;
+  last_complaint.clear();
+  Context context(mtmd_init_from_file(options.path.c_str(), model, params));
+  compute_bytes_to_fill = nullptr;
+  if (!context) {
+    return Error{ErrorCode::corrupt, fmt::format("--mmproj: '{}' could not be loaded for this model: {}", options.path, last_complaint.empty() ? "the engine gave no reason" : last_complaint)};
+  }
+  if (!mtmd_support_vision(context.get())) return Error{ErrorCode::unavailable, fmt::format("--mmproj: '{}' is not for images", options.path)};
+  if (mtmd_decode_use_mrope(context.get())) {
+    return Error{ErrorCode::unavailable, fmt::format("--mmproj: '{}': images of this model take positions of several dimensions (M-RoPE), which is not possible here yet", options.path)};
+  }
+  const std::uint64_t bytes = file_bytes + compute_bytes + kImageBytesMax + kTilesBytes;
+  return std::unique_ptr<LlamaSight>(new LlamaSight(std::move(context), options, bytes));
+}
+
+Result<LlamaSight::Chunks> LlamaSight::chunks_of(std::string_view image, bool whole) const {
+  if (const auto header = read_image_header(image); !header) return header.error();
+  last_complaint.clear();
+  const auto made = mtmd_helper_bitmap_init_from_buf(context_.get(), reinterpret_cast<const unsigned char*>(image.data()), image.size(), !whole, mtmd_helper_init_opt_default());
+  const std::unique_ptr<mtmd_bitmap, Deleter> bitmap(made.bitmap);
+  if (!bitmap || mtmd_bitmap_is_audio(bitmap.get())) return Error{ErrorCode::invalid_argument, "this image is damaged: it could not be decoded"};
+  const mtmd_input_part part{nullptr, bitmap.get()};
+  const mtmd_input_part* parts[] = {&part};
+  Chunks chunks(mtmd_input_chunks_init());
+  if (mtmd_tokenize_from_parts(context_.get(), chunks.get(), parts, 1, false) != 0) {
+    return Error{ErrorCode::invalid_argument, fmt::format("this image could not be cut for the model{}{}", last_complaint.empty() ? "" : ": ", last_complaint)};
+  }
+  return chunks;
+}
+
+Result<std::vector<TokenId>> LlamaSight::tokens_of(std::string_view image) const {
+  const auto chunks = chunks_of(image, false);
+  if (!chunks) return chunks.error();
+  const auto digest = sha256(image);
+  std::vector<TokenId> tokens;
+  std::int32_t part = 0;
+  for (std::size_t i = 0; i < mtmd_input_chunks_size(chunks->get()); ++i) {
+    const mtmd_input_chunk* chunk = mtmd_input_chunks_get(chunks->get(), i);
+    if (mtmd_input_chunk_get_type(chunk) == MTMD_INPUT_CHUNK_TYPE_TEXT) {
+      std::size_t count = 0;
+      const llama_token* text = mtmd_input_chunk_get_tokens_text(chunk, &count);
+      tokens.insert(tokens.end(), text, text + count);
+      continue;
+    }
+    const auto rows = static_cast<std::int32_t>(mtmd_input_chunk_get_n_tokens(chunk));
+    const bool at_once = mtmd_decode_use_non_causal(context_.get(), chunk);
+    if (rows < kPictureRowsMin || (at_once && rows > options_.rows_max)) {
+      return Error{ErrorCode::invalid_argument, fmt::format("this image becomes {} rows; from {} to {} are possible", rows, kPictureRowsMin, at_once ? options_.rows_max : INT32_MAX)};
+    }
+    const std::vector<TokenId> ids = picture_tokens(digest, part++, rows);
+    tokens.insert(tokens.end(), ids.begin(), ids.end());
+  }
+  if (part == 0) return Error{ErrorCode::invalid_argument, "this image becomes nothing that the model reads"};
+  return tokens;
+}
+
+Result<void> LlamaSight::check(std::string_view image) const {
+  const MutexLock lock(decoding_);
+  const auto chunks = chunks_of(image, true);
+  if (!chunks) return chunks.error();
+  return {};
+}
+
+Result<void> LlamaSight::see(llama_context* context, SequenceId sequence, std::int32_t position, std::string_view image, std::int32_t part) {
+  const MutexLock lock(decoding_);
+  const auto chunks = chunks_of(image, true);
+  if (!chunks) return chunks.error();
+  for (std::size_t i = 0; i < mtmd_input_chunks_size(chunks->get()); ++i) {
+    const mtmd_input_chunk* chunk = mtmd_input_chunks_get(chunks->get(), i);
+    if (mtmd_input_chunk_get_type(chunk) == MTMD_INPUT_CHUNK_TYPE_TEXT || part-- > 0) continue;
+    last_complaint.clear();
+    if (mtmd_encode_chunk(context_.get(), chunk) != 0) return Error{ErrorCode::internal, fmt::format("an image could not be encoded: {}", last_complaint)};
+    llama_pos after = position;
+    const int code = mtmd_helper_decode_image_chunk(context_.get(), context, chunk, mtmd_get_output_embd(context_.get()), position, static_cast<llama_seq_id>(sequence), options_.rows_max, &after, nullptr, nullptr);
+    if (code == 1) return Error{ErrorCode::overloaded, "the KV cache has no room for this image"};
+    if (code != 0) return Error{ErrorCode::internal, fmt::format("the engine failed an image (code {}): {}", code, last_complaint)};
+    if (after - position != static_cast<llama_pos>(mtmd_input_chunk_get_n_tokens(chunk))) return Error{ErrorCode::internal, "an image took other positions than it has rows"};
+    return {};
+  }
+  return Error{ErrorCode::internal, "an image has fewer parts than it had"};
+}
+
+}  // namespace pensieve

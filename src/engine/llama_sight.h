@@ -1,0 +1,59 @@
+// Images through libmtmd, the engine's own multimodal library (docs/decisions/0012):
+// a projector file beside the model turns a picture into rows of the model's input.
+//
+// Not taken: projectors whose rows do not follow one another in position (M-RoPE), for
+// here a position is an index into the tokens; those for sound.
+//
+//   Owns     the projector: its weights and buffers.
+//   Threads  tokens_of() and check() from any; see() from the engine's. One image is decoded at a time.
+#pragma once
+
+#include <llama.h>
+#include <mtmd.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "base/mutex.h"
+#include "engine/engine.h"
+
+namespace pensieve {
+
+struct SightOptions {
+  std::string path;
+  std::int32_t threads = 0;
+  bool gpu = false;
+  std::int32_t rows_max = 0;  // Of one step.
+};
+
+class LlamaSight final : public Sight {
+ public:
+  // `pulse` counts the nodes of its graphs. `model` and `pulse` must outlive it.
+  static Result<std::unique_ptr<LlamaSight>> load(const SightOptions& options, const llama_model* model, std::atomic<std::uint64_t>* pulse);
+
+  Result<std::vector<TokenId>> tokens_of(std::string_view image) const override;
+  Result<void> check(std::string_view image) const override;
+  Result<void> see(llama_context* context, SequenceId sequence, std::int32_t position, std::string_view image, std::int32_t part);
+  std::uint64_t bytes() const { return bytes_; }  // See EngineNeeds::sight_bytes.
+
+ private:
+  struct Deleter {
+    void operator()(mtmd_context* context) const { mtmd_free(context); }
+    void operator()(mtmd_bitmap* bitmap) const { mtmd_bitmap_free(bitmap); }
+    void operator()(mtmd_input_chunks* chunks) const { mtmd_input_chunks_free(chunks); }
+  };
+  using Context = std::unique_ptr<mtmd_context, Deleter>;
+  using Chunks = std::unique_ptr<mtmd_input_chunks, Deleter>;
+
+  LlamaSight(Context context, SightOptions options, std::uint64_t bytes) : context_(std::move(context)), options_(std::move(options)), bytes_(bytes) {}
+  // The image as the library cuts it; `whole`: decoded, not only counted.
+  Result<Chunks> chunks_of(std::string_view image, bool whole) const;
+
+  Context context_;
+  SightOptions options_;
+  std::uint64_t bytes_;
+  mutable Mutex decoding_;
+};
+
+}  // namespace pensieve
