@@ -12,6 +12,7 @@
 #include <optional>
 #include <string_view>
 #include <thread>
+#include <utility>
 
 #include "base/check.h"
 #include "core/picture_token.h"
@@ -249,6 +250,7 @@ Result<void> FakeEngine::claim_kv(SequenceId sequence, std::int32_t tokens) {
 }
 
 void FakeEngine::read_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<std::byte> out) const {
+  if (const auto time = std::exchange(dawdle_, {}); time.count() > 0) std::this_thread::sleep_for(time);
   const std::vector<TokenId>& tokens = (piece == 0 ? sequences_ : second_piece_).at(sequence);
   std::ranges::fill(out, std::byte{0});  // Cells after the end hold whatever they held.
   const std::size_t there = std::min(tokens.size() - std::min(tokens.size(), static_cast<std::size_t>(begin)), static_cast<std::size_t>(count));

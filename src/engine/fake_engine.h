@@ -66,6 +66,7 @@ class FakeEngine final : public Engine {
   void read_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<std::byte> out) const override;
   std::uint64_t give_back_kv(SequenceId sequence) override;
   void write_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<const std::byte> from, std::int32_t from_tokens) override;
+  void dawdle(std::chrono::microseconds time) { dawdle_ = time; }  // The next read_kv() takes so long.
   std::string state_layout() const override { return options_.whole_states ? "fake states" : ""; }
   std::int32_t state_grain() const override { return options_.state_grain; }
   std::size_t state_bytes(SequenceId sequence) const override;
@@ -81,6 +82,7 @@ class FakeEngine final : public Engine {
   std::map<SequenceId, std::vector<TokenId>> sequences_;
   std::map<SequenceId, std::vector<TokenId>> second_piece_;  // Each token, complemented.
   std::map<std::size_t, std::vector<float>> logits_;
+  mutable std::chrono::microseconds dawdle_{0};
 };
 
 }  // namespace pensieve

@@ -324,7 +324,8 @@ std::chrono::milliseconds KvKeeper::next_work_in() const {
 
 void KvKeeper::work(std::chrono::microseconds credit) {
   if (!has_work()) return;
-  credit_ = std::min(credit_ + credit, std::chrono::microseconds(100'000));
+  // At least one piece's: else one that took long (the process was stopped meanwhile) would be the last.
+  credit_ = std::min(credit_ + credit, std::max(piece_time_, std::chrono::microseconds(100'000)));
   while (credit_ >= piece_time_ && !store_->backlog_full()) {
     if (!export_ && !begin_export()) return;
     const TimePoint begun = SteadyClock::now();

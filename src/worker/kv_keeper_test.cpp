@@ -330,6 +330,18 @@ TEST_F(KvKeeperTest, AnswersAreRightWhicheverCallToTheDiskFails) {
   EXPECT_GT(found, 100 * 600) << "most failures cost nothing";
 }
 
+// As where the process was stopped meanwhile.
+TEST_F(KvKeeperTest, AfterAPieceThatTookLongStoringGoesOn) {
+  run(prompt(1, 600));
+  keeper_->hurry();
+  engine_->dawdle(600ms);
+  for (int turn = 0; turn < 100 && keeper_->has_work(); ++turn) {
+    keeper_->work(50ms);
+    ASSERT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
+  }
+  EXPECT_FALSE(keeper_->has_work());
+}
+
 TEST_F(KvKeeperTest, ASpoiledSlotIsNeverReused) {
   const auto first = run(prompt(1, 100), 3, false);
   keeper_->spoiled(first.slot);
