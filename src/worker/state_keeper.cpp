@@ -292,7 +292,8 @@ std::optional<SlotKeeper::Unread> StateKeeper::unread() {
     spoiled(*id);
     return std::nullopt;
   }
-  if (const std::int32_t mark = in_grains(static_cast<std::int32_t>(all.size())); grain_ > 1 && mark - from.tokens >= kGainMin) at(*id).marks = {mark};
+  // Behind it enough rows are left for the kernel that reads prompts.
+  if (const std::int32_t mark = in_grains(static_cast<std::int32_t>(all.size()) - kLeftToRun); grain_ > 1 && mark - from.tokens >= kGainMin) at(*id).marks = {mark};
   return Unread{*id, from.tokens, {all.begin() + from.tokens, all.end()}};
 }
 

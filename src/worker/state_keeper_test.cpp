@@ -170,6 +170,14 @@ TEST_F(StateKeeperTest, InGrainsWhereTheEngineHasThem) {
   EXPECT_EQ(run(joined(joined(prompt(5, 300), answer), prompt(2, 50))).cached, 400) << "without exact mode anywhere";
 }
 
+TEST_F(StateKeeperTest, InGrainsNoFewRowsOfAnAnswerAreLeftToReadAgain) {
+  restart(true, true, 1u << 30, 64);
+  for (int length = 64; length < 200; ++length) {
+    run(prompt(length, 300), std::vector<TokenId>(static_cast<std::size_t>(length), 200));
+    rest();  // It looks at each step.
+  }
+}
+
 TEST_F(StateKeeperTest, AConversationKeepsItsLastCheckpoints) {
   auto tokens = prompt(1, 200);
   const std::vector<TokenId> answer(30, 200);
