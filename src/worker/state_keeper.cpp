@@ -45,19 +45,28 @@ std::vector<SequenceId> StateKeeper::spare_slots() const {
   return spare;
 }
 
-// Not in the midst of a picture, and with rows enough on either side of it: the prompt's steps are the same with it and without.
-bool StateKeeper::can_stand_at(std::span<const TokenId> prompt, std::int32_t tokens) {
-  if (std::ranges::none_of(prompt, is_picture)) return true;
-  if (resume_at(prompt, tokens, kPrefillRowsMin) != tokens || is_picture(prompt[static_cast<std::size_t>(tokens)])) return false;
-  const auto before = prompt.subspan(static_cast<std::size_t>(std::max(0, tokens - kPrefillRowsMin)), static_cast<std::size_t>(std::min(tokens, kPrefillRowsMin)));
-  return std::ranges::none_of(before, is_picture);
+// Whether `prompt` can be gone on with after so many tokens, its steps the same as if nothing had been there.
+bool StateKeeper::goes_on_at(std::span<const TokenId> prompt, std::int32_t tokens) const {
+  return resume_at(prompt, tokens, exact_ ? kPrefillRowsMin : 1) == tokens;
+}
+
+// The last place up to `tokens` where the prompt can be cut in two: as above, and with rows enough of the text before it.
+std::int32_t StateKeeper::cut_at(std::span<const TokenId> prompt, std::int32_t tokens) const {
+  if (std::ranges::none_of(prompt, is_picture)) return tokens;
+  while (tokens > 0) {
+    const std::int32_t from = resume_at(prompt, tokens, kPrefillRowsMin);
+    const auto before = prompt.first(static_cast<std::size_t>(tokens)).last(static_cast<std::size_t>(std::min(tokens, kPrefillRowsMin)));
+    if (from == tokens && std::ranges::none_of(before, is_picture)) break;
+    tokens = in_grains(std::min(from, tokens - 1));
+  }
+  return tokens;
 }
 
 // Whether all of what the slot holds is the beginning of `prompt`, no more than `most` of it.
 bool StateKeeper::goes_on_with(const Slot& slot, std::span<const TokenId> prompt, std::int32_t most) const {
   const auto held = static_cast<std::int32_t>(slot.tokens.size());
   if (slot.busy || held == 0 || held > most || (exact_ && slot.prefilled < held)) return false;
-  return common(slot.tokens, prompt) == held && can_stand_at(prompt, held);
+  return common(slot.tokens, prompt) == held && goes_on_at(prompt, held);
 }
 
 // Reading so many tokens' state back beats computing them.
@@ -70,12 +79,12 @@ void StateKeeper::mark(Slot& slot, std::span<const TokenId> prompt, std::int32_t
   slot.marks.clear();
   slot.shared = 0;
   if (!store_) return;
-  const std::int32_t last = in_grains(static_cast<std::int32_t>(prompt.size()) - kLeftToRun);
+  const std::int32_t last = cut_at(prompt, in_grains(static_cast<std::int32_t>(prompt.size()) - kLeftToRun));
   for (const Slot& other : slots_) slot.shared = std::max(slot.shared, in_grains(common(other.tokens, prompt)));
+  if (slot.shared < last) slot.shared = cut_at(prompt, slot.shared);
   // No chunk of fewer rows than kPrefillRowsMin between two of them.
   if (worth(slot.shared - there) && slot.shared + kPrefillRowsMin <= last) slot.marks.push_back(slot.shared);
   if (worth(last - (slot.marks.empty() ? there : slot.shared))) slot.marks.push_back(last);
-  std::erase_if(slot.marks, [&](std::int32_t mark) { return !can_stand_at(prompt, mark); });
 }
 
 std::optional<SequenceId> StateKeeper::take_slot(std::span<const TokenId> prompt, std::chrono::seconds keep_for) {
@@ -94,6 +103,8 @@ std::optional<SequenceId> StateKeeper::take_slot(std::span<const TokenId> prompt
   const std::int32_t there = live ? held(*live) : 0;
   std::optional<Checkpoint> from;
   if (store_) from = store_->longest_checkpoint(prompt.first(static_cast<std::size_t>(most)));
+  // One that another prompt left may lie too shortly before a picture of this one.
+  while (from && !goes_on_at(prompt, from->tokens)) from = store_->longest_checkpoint(prompt.first(static_cast<std::size_t>(from->tokens) - 1));
   if (from && !worth(from->tokens - there)) from.reset();
 
   const SequenceId target = from ? alike.value_or(*oldest) : live.value_or(*oldest);

@@ -16,6 +16,9 @@
 // In exact mode all of them lie at multiples of the engine's grain (Engine::state_grain); where that is not 1, the 3rd
 // is made while the answer is read again, without rest.
 //
+// No checkpoint lies in the midst of a picture, nor so near to one that a step of the text would have too few rows: it
+// moves to the next place before.
+//
 // None where less than kGainMin tokens would be saved by it. Of a conversation's own two are kept: an
 // older one goes when the next is there.
 #pragma once
@@ -72,7 +75,8 @@ class StateKeeper final : public SlotKeeper {
 
   Slot& at(SequenceId slot) { return slots_[static_cast<std::size_t>(slot)]; }
   const Slot& at(SequenceId slot) const { return slots_[static_cast<std::size_t>(slot)]; }
-  static bool can_stand_at(std::span<const TokenId> prompt, std::int32_t tokens);
+  bool goes_on_at(std::span<const TokenId> prompt, std::int32_t tokens) const;
+  std::int32_t cut_at(std::span<const TokenId> prompt, std::int32_t tokens) const;
   bool goes_on_with(const Slot& slot, std::span<const TokenId> prompt, std::int32_t most) const;
   std::int32_t in_grains(std::int32_t tokens) const { return tokens / grain_ * grain_; }
   void mark(Slot& slot, std::span<const TokenId> prompt, std::int32_t there) const;

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <random>
 
+#include "core/picture_token.h"
 #include "platform/failing_files.h"
 #include "worker/keeper_test.h"
 #include "worker/plan.h"
@@ -54,8 +56,15 @@ class StateKeeperTest : public KeeperTest {
     EXPECT_TRUE(std::ranges::equal(there, std::span(tokens).first(there.size()))) << "what is in place is the prompt's";
     while (keeper_->held(slot) < std::ssize(tokens)) {
       const int begin = keeper_->held(slot);
-      const int end = keeper_->chunk_end(slot, prefill_chunk_end(begin, static_cast<int>(tokens.size()), chunk));
-      EXPECT_TRUE(end - begin >= kPrefillRowsMin || std::ssize(tokens) < kPrefillRowsMin) << begin << " to " << end;
+      if (is_picture(tokens[static_cast<std::size_t>(begin)])) {
+        run_picture(slot, tokens);
+        continue;
+      }
+      const int text_end = segment_end(tokens, begin);
+      const int end = keeper_->chunk_end(slot, prefill_chunk_end(begin, text_end, chunk));
+      const bool whole = end == text_end && (begin == 0 || is_picture(tokens[static_cast<std::size_t>(begin) - 1]));
+      EXPECT_TRUE(end - begin >= kPrefillRowsMin || whole) << begin << " to " << end << ": of a text that has more rows";
+      EXPECT_LE(end, text_end);
       EXPECT_LE(end - begin, engine_->facts().step_rows_max);
       step(slot, std::span(tokens).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)), true);
     }
@@ -63,6 +72,13 @@ class StateKeeperTest : public KeeperTest {
     for (const TokenId token : answer) step(slot, std::array{token}, false);
     if (release) keeper_->release(slot);
     return {slot, cached};
+  }
+
+  void run_picture(SequenceId slot, std::span<const TokenId> tokens) {
+    const auto rest = tokens.subspan(static_cast<std::size_t>(keeper_->held(slot)));
+    ASSERT_TRUE(begins_picture(rest.front())) << "gone on with in the midst of a picture";
+    const auto end = std::ranges::find_if(rest.subspan(1), [](TokenId token) { return !is_picture(token) || begins_picture(token); });
+    step(slot, rest.first(static_cast<std::size_t>(end - rest.begin())), true);
   }
 
   // Nobody asks for a while: what is to be stored is stored, answers are read again.
@@ -75,6 +91,7 @@ class StateKeeperTest : public KeeperTest {
       const auto unread = keeper_->unread();
       if (!unread) break;
       EXPECT_EQ(keeper_->held(unread->slot), unread->begin);
+      EXPECT_TRUE(std::ranges::none_of(unread->tokens, is_picture)) << "it left with its request";
       const int total = unread->begin + static_cast<int>(unread->tokens.size());
       while (keeper_->held(unread->slot) < total) {
         const int begin = keeper_->held(unread->slot);
@@ -210,6 +227,84 @@ TEST_F(StateKeeperTest, WithoutAStoreAConversationGoesOnInItsSlot) {
   run(prompt(1, 300));
   EXPECT_EQ(run(joined(joined(prompt(1, 300), {100, 101, 102}), prompt(2, 50))).cached, 303);
   EXPECT_EQ(run(prompt(1, 300)).cached, 0);
+}
+
+std::vector<TokenId> picture(std::uint64_t of, int rows = 12) { return picture_tokens({of, ~of, of << 9, 7}, 0, rows); }
+
+TEST_F(StateKeeperTest, AnotherPictureIsNoHitAndWhatStandsBeforeItIsOne) {
+  const auto with = [](std::uint64_t of) { return joined(joined(prompt(1, 300), picture(of)), prompt(2, 80)); };
+  EXPECT_EQ(run(with(1)).cached, 0);
+  EXPECT_EQ(run(with(2)).cached, 0) << "now it was seen twice";
+  rest();
+  EXPECT_EQ(run(with(3)).cached, 300);
+  EXPECT_EQ(run(with(1)).cached, 384);
+  restart();
+  EXPECT_EQ(run(with(2)).cached, 384);
+  EXPECT_EQ(run(with(4)).cached, 300);
+}
+
+TEST_F(StateKeeperTest, ACheckpointStandsNeitherInAPictureNorTooNearToOne) {
+  // By how many tokens follow the picture: the place 8 tokens before the end lies in it, or less than 8 behind it.
+  for (int behind = 1; behind < 20; ++behind) {
+    const auto tokens = joined(joined(prompt(behind, 300), picture(1)), prompt(2, behind));
+    run(tokens);
+    ASSERT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
+    EXPECT_EQ(run(tokens).cached, behind < 16 ? 300 : 304 + behind) << behind;
+  }
+  // With a short text before it even there would be too few rows.
+  const auto tokens = joined(joined(joined(joined(prompt(90, 300), picture(1)), prompt(3, 5)), picture(2)), prompt(2, 4));
+  run(tokens);
+  ASSERT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
+  EXPECT_EQ(run(tokens).cached, 300);
+}
+
+TEST_F(StateKeeperTest, ACheckpointTooShortlyBeforeAnotherPromptsPictureIsNotUsed) {
+  for (const int length : {200, 300}) {
+    run(prompt(1, length));
+    ASSERT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
+  }
+  restart();  // Checkpoints lie at 192 and 292.
+  EXPECT_EQ(run(joined(joined(prompt(1, 300), picture(1)), prompt(2, 80))).cached, 292);
+  restart();
+  EXPECT_EQ(run(joined(joined(prompt(1, 297), picture(2)), prompt(2, 80))).cached, 192) << "five rows would be run by another kernel";
+  restart(false);
+  EXPECT_EQ(run(joined(prompt(1, 292), prompt(5, 80))).cached, 292);
+}
+
+TEST_F(StateKeeperTest, WhatHoldsAPictureThatLeftIsNotReadAgain) {
+  const std::vector<TokenId> answer(40, 200);
+  run(joined(joined(prompt(1, 300), picture(1)), prompt(2, 80)), answer);
+  ASSERT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
+  EXPECT_TRUE(keeper_->has_unread()) << "its checkpoint lies behind the picture";
+  rest();
+  EXPECT_EQ(run(joined(joined(joined(joined(prompt(1, 300), picture(1)), prompt(2, 80)), answer), prompt(3, 50))).cached, 432);
+  const auto second = joined(joined(prompt(7, 300), picture(1)), prompt(2, 10));
+  run(second, answer);
+  ASSERT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
+  rest();  // It looks at every unread() that it gets.
+  EXPECT_EQ(run(joined(joined(second, answer), prompt(3, 50))).cached, 300);
+}
+
+// run() looks at each step: pictures whole, texts with rows enough, and what is in place is the prompt's.
+TEST_F(StateKeeperTest, WithPicturesAnywhereStepsAndWhatIsInPlaceAreRight) {
+  std::mt19937 random(5);
+  for (const int grain : {1, 64}) {
+    restart(true, true, 1u << 30, grain);
+    std::vector<std::vector<TokenId>> prompts;
+    std::int64_t found = 0;
+    for (int round = 0; round < 120; ++round) {
+      // Of a few beginnings, going other ways anywhere.
+      std::vector<TokenId> tokens = prompts.empty() || random() % 4 == 0 ? prompt(static_cast<int>(random() % 3), 100) : prompts[random() % prompts.size()];
+      if (tokens.size() > 700) tokens.resize(1 + random() % 400);
+      while (!tokens.empty() && is_picture(tokens.back())) tokens.pop_back();
+      for (auto i = random() % 3; i-- > 0;) tokens = joined(joined(tokens, picture(random() % 3, 4 + static_cast<int>(random() % 40))), prompt(static_cast<int>(random() % 3), static_cast<int>(random() % 30)));
+      tokens = joined(tokens, prompt(static_cast<int>(random() % 3), 1 + static_cast<int>(random() % 90)));
+      prompts.push_back(tokens);
+      found += run(tokens, {100, 101}, true, 0s, random() % 2 == 0 ? 16 : 512).cached;
+      if (random() % 3 == 0) rest();
+    }
+    EXPECT_GT(found, 120 * 60) << grain;
+  }
 }
 
 // A checkpoint that is not what it should be is never used.
