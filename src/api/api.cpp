@@ -264,28 +264,34 @@ bool Api::key_is_right(const http::Request& request) const {
   return authorization.starts_with(kBearer) && same_secret(authorization.substr(kBearer.size()), options_.api_key);
 }
 
+// Whether a worker that is still loading sees is not known: it refuses by itself then.
+bool Api::may_see() const { return !supervisor_.status().ready || supervisor_.status().ready->sees; }
+
 awaitable<Result<Document>> Api::read_source(anthropic::UnreadSource source, bool sees) {
-  const bool by_url = source.kind == anthropic::UnreadSource::Kind::url;
-  const char* why_not = sources_ == nullptr ? "documents are not read here" : by_url && !sources_->urls() ? "documents are not fetched by URL here (--url-sources on allows it)" : nullptr;
-  if (why_not != nullptr) {
-    Result<Document> refused = Error{ErrorCode::invalid_argument, why_not};
+  using Kind = anthropic::UnreadSource::Kind;
+  const char* what = source.kind == Kind::image_url ? "images" : "documents";
+  std::string why_not;
+  if (sources_ == nullptr) why_not = fmt::format("{} are not read here", what);
+  else if (source.kind != Kind::pdf && !sources_->urls()) why_not = fmt::format("{} are not fetched by URL here (--url-sources on allows it)", what);
+  if (!why_not.empty()) {
+    Result<Document> refused = Error{ErrorCode::invalid_argument, std::move(why_not)};
     co_return refused;
   }
-  if (by_url) co_return co_await sources_->read_at(std::move(source.data), sees);
+  if (source.kind == Kind::image_url) co_return co_await sources_->read_image_at(std::move(source.data));
+  if (source.kind == Kind::url) co_return co_await sources_->read_at(std::move(source.data), sees);
   co_return co_await sources_->read_pdf(std::move(source.data), sees);
 }
 
 awaitable<Result<anthropic::MessagesRequest>> Api::read_request(const http::Exchange& exchange, anthropic::Endpoint endpoint) {
   const std::string& body = exchange.request().body;
-  // Whether a worker that is still loading sees is not known: it refuses by itself then.
-  const bool sees = !supervisor_.status().ready || supervisor_.status().ready->sees;
+  const bool sees = may_see();
   auto asked = anthropic::parse_messages_request(body, endpoint, options_.client_rules, {}, sees);
   if (!asked || asked->unread.empty()) co_return std::move(asked);
   const bool draws = supervisor_.status().ready && supervisor_.status().ready->sees;  // Pages are drawn for a model that is known to see.
   const auto memory = ledger_.reserve(2 * body.size());  // The documents as bytes, beside the body.
   std::optional<Error> refused;
   if (!memory) refused = memory.error();
-  else if (asked->unread.size() > kSourcesMax) refused = Error{ErrorCode::invalid_argument, fmt::format("messages: they bring more than {} documents that have to be read", kSourcesMax)};
+  else if (asked->unread.size() > kSourcesMax) refused = Error{ErrorCode::invalid_argument, fmt::format("messages: they bring more than {} documents and URLs that have to be read", kSourcesMax)};
   anthropic::ReadSources sources;
   for (std::size_t i = 0; !refused && i < asked->unread.size() && !exchange.client_gone(); ++i) {
     anthropic::UnreadSource source = std::move(asked->unread[i]);

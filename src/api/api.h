@@ -78,6 +78,7 @@ class Api {
   bool key_is_right(const http::Request& request) const;
   // Runs one request of any dialect, from its place in the line to its last byte.
   boost::asio::awaitable<void> generate(http::Exchange& exchange, const Dialect& dialect, Asked asked, std::unique_ptr<AnswerWriter> writer);
+  bool may_see() const;
   // The body as a request, its documents read.
   boost::asio::awaitable<Result<anthropic::MessagesRequest>> read_request(const http::Exchange& exchange, anthropic::Endpoint endpoint);
   boost::asio::awaitable<Result<Document>> read_source(anthropic::UnreadSource source, bool sees);

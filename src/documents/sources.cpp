@@ -57,6 +57,20 @@ Result<Document> document_at(const std::string& url, const SourceOptions& option
   return Document{utf8_sanitise(fetched->bytes)};
 }
 
+// Whether it is what its server says is the model's to see.
+Result<Document> image_at(const std::string& url, const SourceOptions& options, bool) {
+  auto fetched = fetch_remote(url, options.remote);
+  if (!fetched) return fetched.error();
+  constexpr std::array kTypes = {"image/png", "image/jpeg", "image/gif", "application/octet-stream", ""};
+  if (std::ranges::find(kTypes, fetched->media_type) == kTypes.end()) {
+    return Error{ErrorCode::invalid_argument, fmt::format("this URL names a '{}'; PNG, JPEG and GIF are read", utf8_sanitise(fetched->media_type.substr(0, 60)))};
+  }
+  if (fetched->bytes.empty()) return Error{ErrorCode::invalid_argument, "this URL names nothing"};
+  Document document;
+  document.pictures.push_back(std::move(fetched->bytes));
+  return document;
+}
+
 std::size_t bytes_of(const Document& document) {
   std::size_t bytes = document.text.size();
   for (const std::string& picture : document.pictures) bytes += picture.size();
@@ -84,6 +98,11 @@ awaitable<Result<Document>> Sources::read_pdf(std::string pdf, bool pictures) {
 awaitable<Result<Document>> Sources::read_at(std::string url, bool pictures) {
   std::string digest = digest_of("url " + url) + (pictures ? "+" : "");
   return read(std::move(digest), std::move(url), document_at, pictures);
+}
+
+awaitable<Result<Document>> Sources::read_image_at(std::string url) {
+  std::string digest = digest_of("image " + url);
+  return read(std::move(digest), std::move(url), image_at, true);
 }
 
 awaitable<Result<Document>> Sources::read(std::string digest, std::string what, Reader with, bool pictures) {

@@ -44,7 +44,7 @@ constexpr Setting kSettings[] = {
     {"chat-template", SettingKind::text, "", "chatml, phi3, llama3, plain, or Jinja source; default: the model's own"},
     {"tool-syntax", SettingKind::text, "", "How the model writes calls of tools: hermes, qwen-xml, llama, mistral, phi4, deepseek, glm, granite, gemma or harmony; default: as its template shows"},
     {"client-rules", SettingKind::text, "on", "Rules for particular clients, such as dropping Claude Code's billing line: on or off"},
-    {"url-sources", SettingKind::text, "off", "Fetch documents that a request names by URL, never from private addresses: on or off"},
+    {"url-sources", SettingKind::text, "off", "Fetch documents and images that a request names by URL, never from private addresses: on or off"},
     {"worker", SettingKind::text, "", "The worker program; default: pensieve-worker beside this one"},
     {"log-level", SettingKind::text, "info", "trace, debug, info, warn, error, off"},
     {"config", SettingKind::text, "", "TOML file with these settings"},

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -123,6 +124,34 @@ describe("images, scripted", () => {
     await slow.signalWorker();
     assert.equal((await running).text, expected);
     await slow.stop();
+  });
+
+  test("by URL: only where it is allowed, never from an address that is not public; in a result a note", async () => {
+    let asked = 0;
+    const inside = createServer((_, reply) => {
+      asked += 1;
+      reply.end(red);
+    }).listen(0, "127.0.0.1");
+    await new Promise((resolve) => inside.once("listening", resolve));
+    const byUrl = (host) => ({ type: "image", source: { type: "url", url: `http://${host}:${inside.address().port}/x.png` } });
+    const refused = async (at, host) => {
+      const reply = await at.post(ask([byUrl(host), text("!see")]));
+      assert.equal(reply.status, 400);
+      return (await reply.json()).error.message;
+    };
+    assert.equal(await refused(server, "127.0.0.1"), "messages.0.content.0.source.url: images are not fetched by URL here (--url-sources on allows it) (capability_rejected: image_block)");
+    const allowed = await Server.start({ fake: true, args: ["--mmproj", join(folder, "mmproj"), "--url-sources", "on"] });
+    for (const host of ["127.0.0.1", "localhost", "[::1]", "0.0.0.0", "169.254.169.254"]) {
+      assert.equal(await refused(allowed, host), "messages.0.content.0.source.url: this URL leads to an address that is not public, and is not fetched (capability_rejected: image_block)");
+    }
+    const tools = [{ name: "look", input_schema: { type: "object" } }];
+    const called = { role: "assistant", content: [{ type: "tool_use", id: "toolu_1", name: "look", input: {} }] };
+    const result = { role: "user", content: [{ type: "tool_result", tool_use_id: "toolu_1", content: [byUrl("127.0.0.1"), image("image one")] }, text("!see")] };
+    const reply = await (await allowed.post({ model: "m", max_tokens: 64, tools, messages: [{ role: "user", content: "look" }, called, result] })).json();
+    assert.match(reply.content[0].text, /^12 rows/, "the other one is seen");
+    assert.equal(asked, 0);
+    await allowed.stop();
+    inside.close();
   });
 
   test("without a projector: a 400 in a message, a note in a result", async () => {

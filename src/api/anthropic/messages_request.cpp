@@ -13,6 +13,7 @@
 
 #include "api/anthropic/sealed_thinking.h"
 #include "api/anthropic/typed_tools.h"
+#include "api/image_rules.h"
 #include "api/request_json.h"
 #include "base/base64.h"
 #include "base/utf8.h"
@@ -24,7 +25,6 @@ using Json = nlohmann::ordered_json;  // Schemas and inputs keep the order of th
 
 constexpr std::size_t kStopSequencesMax = 64;
 constexpr std::size_t kUrlBytesMax = 2048;
-constexpr std::size_t kImagesMax = 100;  // As the API has it.
 constexpr const char* kNotReadYet = "...";  // So that its message is not empty.
 constexpr std::string_view kBillingMark = "x-anthropic-billing-header:";
 
@@ -200,18 +200,40 @@ class PromptReader {
     if (!sees_) return rejected(at + ".type", "'image': this model cannot see");
     const Json* source = find(block, "source");
     if (source == nullptr || !source->is_object()) return wrong(at + ".source", "must be an object");
-    if (const std::string kind = string_or(*source, "type"); kind != "base64") return rejected(at + ".source.type", fmt::format("'{}': images of the type base64 can be read", kind));
+    const std::string kind = string_or(*source, "type");
+    if (kind == "url") {
+      auto bytes = image_by_url(*source, at);
+      if (!bytes) return rejected(at + ".source.url", bytes.error().message);
+      return add_image(*std::move(bytes), at);
+    }
+    if (kind != "base64") return rejected(at + ".source.type", fmt::format("'{}': images of the types base64 and url can be read", kind));
     const std::string media_type = string_or(*source, "media_type");
-    if (media_type != "image/png" && media_type != "image/jpeg" && media_type != "image/gif") {
+    if (!is_image_type(media_type)) {
       return rejected(at + ".source.media_type", fmt::format("must be 'image/png', 'image/jpeg' or 'image/gif', not {}", shown(Json(media_type))));
     }
     const Json* data = find(*source, "data");
     auto bytes = data != nullptr && data->is_string() ? base64_decode(data->get_ref<const std::string&>()) : std::nullopt;
     if (!bytes || bytes->empty()) return wrong(at + ".source.data", "must be base64 (RFC 4648, with + and /), and not empty");
+    return add_image(*std::move(bytes), at);
+  }
+
+  Result<std::int32_t> add_image(std::string bytes, const std::string& at) {
     std::vector<std::string>& images = request_.prompt.images;
     if (images.size() >= kImagesMax) return wrong(at, fmt::format("is one more than the {} images that a request may bring", kImagesMax));
-    images.push_back(*std::move(bytes));
+    images.push_back(std::move(bytes));
     return static_cast<std::int32_t>(images.size()) - 1;
+  }
+
+  // Empty as long as it was not fetched.
+  Result<std::string> image_by_url(const Json& source, const std::string& at) {
+    if (const auto read = sources_.find(at); read != sources_.end()) {
+      if (!read->second) return read->second.error();
+      return read->second->pictures.empty() ? std::string() : read->second->pictures.front();
+    }
+    auto url = url_of(source);
+    if (!url) return std::move(url).error();
+    request_.unread.push_back({at, UnreadSource::Kind::image_url, *std::move(url)});
+    return std::string();
   }
 
   Result<std::optional<Block>> text_block(const Json& block, const std::string& at) {
@@ -354,10 +376,16 @@ class PromptReader {
 
   Result<std::string> text_by_url(const Json& source, const std::string& at) {
     if (const auto read = sources_.find(at); read != sources_.end()) return read_before(read->second, at + ".source.url");
-    const std::string url = string_or(source, "url");
-    if (url.empty() || url.size() > kUrlBytesMax) return wrong(at + ".source.url", fmt::format("must be a URL of at most {} bytes", kUrlBytesMax));
-    request_.unread.push_back({at, UnreadSource::Kind::url, url});
+    auto url = url_of(source);
+    if (!url) return wrong(at + ".source.url", url.error().message);
+    request_.unread.push_back({at, UnreadSource::Kind::url, *std::move(url)});
     return std::string(kNotReadYet);
+  }
+
+  static Result<std::string> url_of(const Json& source) {
+    std::string url = string_or(source, "url");
+    if (url.empty() || url.size() > kUrlBytesMax) return Error{ErrorCode::invalid_argument, fmt::format("must be a URL of at most {} bytes", kUrlBytesMax)};
+    return url;
   }
 
   Result<std::string> read_before(const Result<Document>& document, const std::string& field) {

@@ -22,9 +22,9 @@
 
 namespace pensieve::anthropic {
 
-// A document that takes more than this function to become text: a PDF, or one by URL.
+// What takes more than this function to be read: a PDF, a document or an image by URL.
 struct UnreadSource {
-  enum class Kind { pdf, url };
+  enum class Kind { pdf, url, image_url };
   std::string at;     // Its block's path: "messages.0.content.1".
   Kind kind = Kind::pdf;
   std::string data;   // The PDF, or the URL.

@@ -327,7 +327,9 @@ TEST(MessagesRequest, AnImageThatCannotBeTakenNamesItsField) {
   EXPECT_EQ(message_of(R"({"type":"base64","media_type":"image/png","data":"aGVsbG8="})", false), "messages.0.content.0.type: 'image': this model cannot see (capability_rejected: image_block)");
   EXPECT_EQ(message_of(R"({"type":"base64","media_type":"image/webp","data":"aGVsbG8="})"),
             R"(messages.0.content.0.source.media_type: must be 'image/png', 'image/jpeg' or 'image/gif', not "image/webp" (capability_rejected: image_block))");
-  EXPECT_EQ(message_of(R"({"type":"url","url":"http://x/y.png"})"), "messages.0.content.0.source.type: 'url': images of the type base64 can be read (capability_rejected: image_block)");
+  EXPECT_EQ(message_of(R"({"type":"file","file_id":"f"})"), "messages.0.content.0.source.type: 'file': images of the types base64 and url can be read (capability_rejected: image_block)");
+  EXPECT_EQ(message_of(R"({"type":"url"})"), "messages.0.content.0.source.url: must be a URL of at most 2048 bytes (capability_rejected: image_block)");
+  EXPECT_EQ(message_of(R"({"type":"url","url":"http://x/y.png"})", false), "messages.0.content.0.type: 'image': this model cannot see (capability_rejected: image_block)");
   EXPECT_NE(message_of(R"({"type":"base64","media_type":"image/png","data":"?"})").find("must be base64"), std::string::npos);
   EXPECT_NE(message_of("3").find("messages.0.content.0.source: must be an object"), std::string::npos);
   // In a tool's result the session goes on without it.
@@ -335,6 +337,31 @@ TEST(MessagesRequest, AnImageThatCannotBeTakenNamesItsField) {
   ASSERT_TRUE(request);
   EXPECT_TRUE(request->prompt.images.empty());
   EXPECT_NE(std::get<ToolResultContent>(request->prompt.messages[0].blocks[0].content).text.find("an image that could not be read"), std::string::npos);
+}
+
+TEST(MessagesRequest, AnImageByUrlIsFetchedByTheCaller) {
+  const std::string image = R"({"type":"image","source":{"type":"url","url":"https://x/y.png"}})";
+  const std::string body = R"({"model":"m","max_tokens":1,"messages":[{"role":"user","content":[)" + image + R"(,{"type":"tool_result","tool_use_id":"t","content":[)" + image + "]}]}]}";
+  const auto first = parse_messages_request(body, Endpoint::messages, true, {}, true);
+  ASSERT_TRUE(first) << first.error().message;
+  ASSERT_EQ(first->unread.size(), 2u);
+  EXPECT_EQ(first->unread[0].at, "messages.0.content.0");
+  EXPECT_EQ(first->unread[0].kind, UnreadSource::Kind::image_url);
+  EXPECT_EQ(first->unread[1].at, "messages.0.content.1.content.0");
+  EXPECT_EQ(first->unread[1].data, "https://x/y.png");
+  ReadSources sources = {{first->unread[0].at, Document{"", {"one"}}}, {first->unread[1].at, Document{"", {"two"}}}};
+  const auto second = parse_messages_request(body, Endpoint::messages, true, sources, true);
+  ASSERT_TRUE(second) << second.error().message;
+  EXPECT_TRUE(second->unread.empty());
+  EXPECT_EQ(second->prompt.images, (std::vector<std::string>{"one", "two"}));
+  // In a tool's result the session goes on without it; in a message it is refused.
+  const Error why{ErrorCode::invalid_argument, "this URL is no good"};
+  sources.insert_or_assign(first->unread[1].at, why);
+  const auto third = parse_messages_request(body, Endpoint::messages, true, sources, true);
+  ASSERT_TRUE(third) << third.error().message;
+  EXPECT_NE(std::get<ToolResultContent>(third->prompt.messages[0].blocks[1].content).text.find("this URL is no good"), std::string::npos);
+  sources.insert_or_assign(first->unread[0].at, why);
+  EXPECT_EQ(parse_messages_request(body, Endpoint::messages, true, sources, true).error().message, "messages.0.content.0.source.url: this URL is no good (capability_rejected: image_block)");
 }
 
 }  // namespace
