@@ -1,9 +1,12 @@
 // The endpoints for OpenAI clients, by the official package, against the scripted
 // worker (what is said is known) and, for JSON schemas, against the real one.
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import OpenAI from "openai";
-import { all, Server } from "./server.mjs";
+import { all, ask, Server } from "./server.mjs";
 
 const user = (content) => [{ role: "user", content }];
 
@@ -118,6 +121,34 @@ describe("openai", () => {
     waiting.controller.abort();
     await server.until((health) => health.slots.running === 0 && health.queue.waiting === 0);
   });
+});
+
+test("images as data: URLs reach the model as those of the Messages API do", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "pensieve-openai-"));
+  writeFileSync(join(folder, "mmproj"), "x");
+  const server = await Server.start({ fake: true, args: ["--mmproj", join(folder, "mmproj")] });
+  const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "dummy", maxRetries: 0 });
+  const data = (words) => Buffer.from(words).toString("base64");
+  const url = (words) => `data:image/png;base64,${data(words)}`;
+  const chat = (words) => client.chat.completions.create({ model: "m", messages: user([{ type: "image_url", image_url: { url: url(words) } }, { type: "text", text: "!see" }]) });
+  const seen = (await chat("image one")).choices[0].message.content;
+  assert.match(seen, /^12 rows, \d+$/);
+  assert.notEqual((await chat("image two")).choices[0].message.content, seen);
+  const other = await server.post(ask([{ type: "image", source: { type: "base64", media_type: "image/png", data: data("image one") } }, { type: "text", text: "!see" }]));
+  assert.equal((await other.json()).content[0].text, seen);
+  const input = [{ role: "user", content: [{ type: "input_image", image_url: url("image one"), detail: "auto" }, { type: "input_text", text: "!see" }] }];
+  assert.equal((await client.responses.create({ model: "m", input })).output_text, seen);
+  const stream = await client.chat.completions.create({ model: "m", stream: true, messages: user([{ type: "image_url", image_url: { url: url("image one") } }, { type: "text", text: "!see" }]) });
+  assert.equal((await all(stream)).map((c) => c.choices[0]?.delta.content ?? "").join(""), seen);
+  const refused = async (promise, words) => assert.rejects(promise, (error) => error instanceof OpenAI.BadRequestError && words.test(error.message));
+  await refused(chat("image bad"), /image 1 of 1: this image is damaged/);
+  await refused(client.chat.completions.create({ model: "m", messages: user([{ type: "image_url", image_url: { url: "https://example.org/x.png" } }]) }), /images are read from data: URLs/);
+  await server.stop();
+  const blind = await Server.start({ fake: true, args: ["--mmproj", "off"] });
+  const asked = new OpenAI({ baseURL: `${blind.url}/v1`, apiKey: "dummy", maxRetries: 0 });
+  await refused(asked.responses.create({ model: "m", input }), /'input_image': this model cannot see/);
+  await blind.stop();
+  rmSync(folder, { recursive: true });
 });
 
 test("a JSON schema holds the real model, for chat and responses", async () => {

@@ -32,8 +32,10 @@ void look_at(const Result<openai::Request>& request) {
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view body = view_of(data, size);
-  look_at(openai::parse_chat(body));
+  for (const bool sees : {true, false}) {
+    look_at(openai::parse_chat(body, sees));
+    look_at(openai::parse_response(body, sees));
+  }
   look_at(openai::parse_completion(body));
-  look_at(openai::parse_response(body));
   return 0;
 }

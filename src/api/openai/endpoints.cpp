@@ -19,7 +19,7 @@ std::string new_id() {
 }
 
 struct Endpoint {
-  Result<openai::Request> (*parse)(std::string_view body);
+  Result<openai::Request> (*parse)(std::string_view body, bool sees);
   std::unique_ptr<AnswerWriter> (*writer)(const std::string& id, std::int64_t created_s, const openai::Request& request);
 };
 
@@ -44,7 +44,7 @@ boost::asio::awaitable<void> Api::openai(http::Exchange& exchange) {
     co_return;
   }
   const Endpoint endpoint = endpoint_of(request.path);
-  auto asked = endpoint.parse(request.body);
+  auto asked = endpoint.parse(request.body, may_see());
   if (!asked) {
     metrics_.requests("invalid").Increment();
     http::Reply reply = openai::dialect().refusal(asked.error(), request.id);

@@ -7,7 +7,10 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "api/image_rules.h"
 #include "api/request_json.h"
+#include "base/base64.h"
+#include "base/utf8.h"
 #include "chat/json_schema_grammar.h"
 
 namespace pensieve::openai {
@@ -128,32 +131,95 @@ void read_effort(const std::string& effort, ThinkingSettings& thinking) {
   else thinking.effort = effort;
 }
 
-// Text of a string, or of an array of parts of the given types.
-std::string read_text(Fields& fields, const char* field, const Json& content) {
-  if (content.is_string()) return content.get<std::string>();
-  if (!content.is_array()) {
-    fields.fail(field, "must be a string or an array of content parts");
-    return {};
+// "data:image/png;base64,..." into the images of `prompt`.
+Result<std::int32_t> add_image(std::string_view url, Prompt& prompt) {
+  const auto bad = [](std::string why) { return Error{ErrorCode::invalid_argument, std::move(why)}; };
+  constexpr std::string_view kData = "data:", kBase64 = ";base64";
+  if (!url.starts_with(kData)) return bad("images are read from data: URLs (data:image/png;base64,...), not fetched");
+  const std::size_t comma = std::min(url.find(','), url.size());
+  std::string_view type = url.substr(kData.size(), comma - std::min(comma, kData.size()));
+  if (comma == url.size() || !type.ends_with(kBase64)) return bad("must be a data: URL in base64 (data:image/png;base64,...)");
+  type.remove_suffix(kBase64.size());
+  type = type.substr(0, type.find(';'));
+  if (!is_image_type(type)) return bad(fmt::format("must be of the type image/png, image/jpeg or image/gif, not '{}'", utf8_sanitise(type.substr(0, 60))));
+  auto bytes = base64_decode(url.substr(comma + 1));
+  if (!bytes || bytes->empty()) return bad("must be base64 (RFC 4648, with + and /), and not empty");
+  if (prompt.images.size() >= kImagesMax) return bad(fmt::format("is one more than the {} images that a request may bring", kImagesMax));
+  prompt.images.push_back(*std::move(bytes));
+  return static_cast<std::int32_t>(prompt.images.size()) - 1;
+}
+
+// Where a part has its image's URL: chat wraps it, responses does not.
+std::int32_t read_image(Fields& part, bool wrapped, Prompt& prompt) {
+  std::string url;
+  if (wrapped) {
+    const Json* holder = part.find("image_url");
+    if (holder == nullptr || !holder->is_object()) part.fail("image_url", "must be an object");
+    else url = holder->value("url", Json()).is_string() ? holder->at("url").get<std::string>() : "";
+  } else {
+    if (part.find("file_id") != nullptr) part.fail("file_id", "files are not kept here; send the image as a data: URL");
+    url = part.text("image_url", true);
   }
-  std::string text;
-  for (std::size_t i = 0; i < content.size(); ++i) {
+  if (part.failed()) return 0;
+  const auto image = add_image(url, prompt);
+  if (!image) part.fail(wrapped ? "image_url.url" : "image_url", image.error().message);
+  return image ? *image : 0;
+}
+
+// Where images may stand: with the prompt that takes them, if the model sees.
+struct ImagesGo {
+  Prompt* to = nullptr;
+  bool sees = false;
+};
+
+// A string, or an array of parts, as blocks of text, one for what stands together, and of images.
+std::vector<Block> read_parts(Fields& fields, const char* field, const Json& content, const ImagesGo& images = {}) {
+  std::vector<Block> blocks;
+  if (content.is_string()) {
+    blocks.emplace_back().content = TextContent{content.get<std::string>()};
+    return blocks;
+  }
+  if (!content.is_array()) fields.fail(field, "must be a string or an array of content parts");
+  for (std::size_t i = 0; content.is_array() && i < content.size(); ++i) {
     if (!content[i].is_object()) {
       fields.fail(fmt::format("{}.{}", field, i), "must be an object");
       return {};
     }
     Fields part(content[i], fields.path(fmt::format("{}.{}", field, i)));
     const std::string type = part.text("type", true);
-    const bool refusal = type == "refusal";
-    if (type != "text" && type != "input_text" && type != "output_text" && !refusal) part.fail("type", fmt::format("'{}' is not read here; this server reads text", type));
-    std::string piece = part.text(refusal ? "refusal" : "text", true);
+    const bool image = images.to != nullptr && (type == "image_url" || type == "input_image");
+    if (image && !images.sees) part.fail("type", fmt::format("'{}': this model cannot see", type));
+    if (image) {
+      const std::int32_t number = part.failed() ? 0 : read_image(part, type == "image_url", *images.to);
+      blocks.emplace_back().content = ImageContent{number};  // Moved as a whole g++ 12 warns of it.
+    } else {
+      const bool refusal = type == "refusal";
+      if (type != "text" && type != "input_text" && type != "output_text" && !refusal) part.fail("type", fmt::format("'{}' is not read here; this server reads text{}", type, images.to != nullptr ? " and images" : ""));
+      std::string piece = part.text(refusal ? "refusal" : "text", true);
+      TextContent* before = blocks.empty() ? nullptr : std::get_if<TextContent>(&blocks.back().content);
+      if (before == nullptr) blocks.emplace_back().content = TextContent{std::move(piece)};
+      else before->text += (before->text.empty() || piece.empty() ? "" : "\n\n") + piece;
+    }
     if (part.failed()) {
       fields.take_over(part);
       return {};
     }
-    if (!text.empty() && !piece.empty()) text += "\n\n";
-    text += piece;
   }
-  return text;
+  return blocks;
+}
+
+std::string read_text(Fields& fields, const char* field, const Json& content) {
+  const std::vector<Block> blocks = read_parts(fields, field, content);
+  return blocks.empty() ? std::string() : std::get<TextContent>(blocks.front().content).text;
+}
+
+// What a tool found; its images stand in the text.
+void read_result(Fields& fields, const char* field, const Json& content, const ImagesGo& images, ToolResultContent& result) {
+  for (const Block& block : read_parts(fields, field, content, images)) {
+    if (!result.text.empty()) result.text += "\n\n";
+    if (const auto* image = std::get_if<ImageContent>(&block.content)) result.images.push_back({static_cast<std::uint32_t>(result.text.size()), image->image});
+    else result.text += std::get<TextContent>(block.content).text;
+  }
 }
 
 Result<void> check_schema(const std::string& schema, const std::string& place) {
@@ -266,7 +332,7 @@ void add_result(std::vector<Message>& messages, ToolResultContent result, bool a
   messages.back().blocks.push_back(Block{std::move(result)});
 }
 
-Result<std::vector<Message>> read_messages(const Json& list) {
+Result<std::vector<Message>> read_messages(const Json& list, const ImagesGo& images) {
   if (!list.is_array() || list.empty()) return wrong("messages", "must be a non-empty array");
   std::vector<Message> messages;
   bool after_result = false;
@@ -277,15 +343,22 @@ Result<std::vector<Message>> read_messages(const Json& list) {
     const std::string role = fields.text("role", true);
     if (fields.failed()) return fields.error();
     const Json* content = fields.find("content");
-    std::string text = content == nullptr ? std::string() : read_text(fields, "content", *content);
     if (role == "tool") {
-      ToolResultContent result{fields.text("tool_call_id", true), std::move(text), false, {}};
+      ToolResultContent result{fields.text("tool_call_id", true), "", false};
+      if (content != nullptr) read_result(fields, "content", *content, images, result);
       if (fields.failed()) return fields.error();
       add_result(messages, std::move(result), after_result);
       after_result = true;
       continue;
     }
     after_result = false;
+    if (role == "user") {
+      if (content == nullptr) fields.fail("content", "field required");
+      else messages.emplace_back(Role::user, read_parts(fields, "content", *content, images));
+      if (fields.failed()) return fields.error();
+      continue;
+    }
+    std::string text = content == nullptr ? std::string() : read_text(fields, "content", *content);
     if (role == "assistant") {
       Message message(Role::assistant, std::vector<Block>{});
       if (std::string thought = fields.text("reasoning_content"); !thought.empty()) message.blocks.push_back(Block{ThinkingContent{std::move(thought), ""}});
@@ -302,15 +375,15 @@ Result<std::vector<Message>> read_messages(const Json& list) {
       messages.push_back(std::move(message));
       continue;
     }
-    if (role != "user" && role != "system" && role != "developer") fields.fail("role", "must be system, developer, user, assistant or tool");
+    if (role != "system" && role != "developer") fields.fail("role", "must be system, developer, user, assistant or tool");
     if (content == nullptr) fields.fail("content", "field required");
     if (fields.failed()) return fields.error();
-    messages.emplace_back(role == "user" ? Role::user : Role::system, std::move(text));
+    messages.emplace_back(Role::system, std::move(text));
   }
   return messages;
 }
 
-Result<std::vector<Message>> read_items(const Json& input) {
+Result<std::vector<Message>> read_items(const Json& input, const ImagesGo& images) {
   std::vector<Message> messages;
   if (input.is_string()) {
     messages.emplace_back(Role::user, input.get<std::string>());
@@ -338,7 +411,8 @@ Result<std::vector<Message>> read_items(const Json& input) {
     }
     if (type == "function_call_output") {
       const Json* output = fields.find("output");
-      ToolResultContent result{fields.text("call_id", true), output == nullptr ? std::string() : read_text(fields, "output", *output), false, {}};
+      ToolResultContent result{fields.text("call_id", true), "", false};
+      if (output != nullptr) read_result(fields, "output", *output, images, result);
       if (fields.failed()) return fields.error();
       add_result(messages, std::move(result), last == Last::result);
       last = Last::result;
@@ -349,10 +423,10 @@ Result<std::vector<Message>> read_items(const Json& input) {
     const std::string role = fields.text("role", true);
     const Json* content = fields.find("content");
     if (content == nullptr) fields.fail("content", "field required");
-    std::string text = content == nullptr ? std::string() : read_text(fields, "content", *content);
+    std::vector<Block> blocks = content == nullptr ? std::vector<Block>() : read_parts(fields, "content", *content, role == "user" ? images : ImagesGo());
     if (role != "user" && role != "system" && role != "developer" && role != "assistant") fields.fail("role", "must be system, developer, user or assistant");
     if (fields.failed()) return fields.error();
-    messages.emplace_back(role == "user" ? Role::user : role == "assistant" ? Role::assistant : Role::system, std::move(text));
+    messages.emplace_back(role == "user" ? Role::user : role == "assistant" ? Role::assistant : Role::system, std::move(blocks));
   }
   if (messages.empty()) return wrong("input", "has nothing to answer");
   return messages;
@@ -360,7 +434,7 @@ Result<std::vector<Message>> read_items(const Json& input) {
 
 }  // namespace
 
-Result<Request> parse_chat(std::string_view text) {
+Result<Request> parse_chat(std::string_view text, bool sees) {
   const Result<Json> body = parse_request_json(text);
   if (!body) return body.error();
   Request request;
@@ -379,13 +453,13 @@ Result<Request> parse_chat(std::string_view text) {
   if (Result<void> format = read_format(fields.find("response_format"), "response_format", true, prompt); !format) return std::move(format).error();
   if (fields.failed()) return fields.error();
   const Json* list = fields.find("messages");
-  auto messages = read_messages(list == nullptr ? Json() : *list);
+  auto messages = read_messages(list == nullptr ? Json() : *list, {&prompt, sees});
   if (!messages) return std::move(messages).error();
   prompt.messages = *std::move(messages);
   return request;
 }
 
-Result<Request> parse_completion(std::string_view text) {
+Result<Request> parse_completion(std::string_view text, bool) {
   const Result<Json> body = parse_request_json(text);
   if (!body) return body.error();
   Request request;
@@ -416,7 +490,7 @@ Result<Request> parse_completion(std::string_view text) {
   return request;
 }
 
-Result<Request> parse_response(std::string_view text) {
+Result<Request> parse_response(std::string_view text, bool sees) {
   const Result<Json> body = parse_request_json(text);
   if (!body) return body.error();
   Request request;
@@ -440,7 +514,7 @@ Result<Request> parse_response(std::string_view text) {
   }
   if (fields.failed()) return fields.error();
   const Json* input = fields.find("input");
-  auto messages = read_items(input == nullptr ? Json() : *input);
+  auto messages = read_items(input == nullptr ? Json() : *input, {&prompt, sees});
   if (!messages) return std::move(messages).error();
   prompt.messages = *std::move(messages);
   if (!instructions.empty()) prompt.messages.insert(prompt.messages.begin(), Message(Role::system, instructions));

@@ -20,8 +20,9 @@ struct Request {
   std::string echo;            // responses: fields that the reply repeats, as a JSON object.
 };
 
-Result<Request> parse_chat(std::string_view body);
-Result<Request> parse_completion(std::string_view body);
-Result<Request> parse_response(std::string_view body);
+// `sees`: the model takes images, as data: URLs.
+Result<Request> parse_chat(std::string_view body, bool sees = false);
+Result<Request> parse_completion(std::string_view body, bool sees = false);
+Result<Request> parse_response(std::string_view body, bool sees = false);
 
 }  // namespace pensieve::openai

@@ -61,7 +61,9 @@ TEST(ChatRequest, ComplaintsNameTheField) {
   EXPECT_EQ(chat_error("", "[]"), "messages: must be a non-empty array");
   EXPECT_EQ(chat_error("", R"([{"role":"robot","content":"x"}])"), "messages.0.role: must be system, developer, user, assistant or tool");
   EXPECT_EQ(chat_error("", R"([{"role":"user"}])"), "messages.0.content: field required");
-  EXPECT_EQ(chat_error("", R"([{"role":"user","content":[{"type":"image_url","image_url":{}}]}])"), "messages.0.content.0.type: 'image_url' is not read here; this server reads text");
+  EXPECT_EQ(chat_error("", R"([{"role":"user","content":[{"type":"image_url","image_url":{}}]}])"), "messages.0.content.0.type: 'image_url': this model cannot see");
+  EXPECT_EQ(chat_error("", R"([{"role":"system","content":[{"type":"image_url","image_url":{}}]}])"), "messages.0.content.0.type: 'image_url' is not read here; this server reads text");
+  EXPECT_EQ(chat_error("", R"([{"role":"user","content":[{"type":"input_audio"}]}])"), "messages.0.content.0.type: 'input_audio' is not read here; this server reads text and images");
   EXPECT_EQ(chat_error("", R"([{"role":"tool","content":"x"}])"), "messages.0.tool_call_id: field required");
 }
 
@@ -96,16 +98,59 @@ TEST(ResponseRequest, ReadsItems) {
   EXPECT_FALSE(parse_response(R"({"model":"m"})").ok());
 }
 
+TEST(ChatRequest, ImagesStandWhereTheyStood) {
+  const auto read = parse_chat(R"({"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"},
+    {"type":"image_url","image_url":{"url":"data:image/png;base64,aGVsbG8=","detail":"high"}},{"type":"text","text":"c"}]},
+    {"role":"assistant","content":"","tool_calls":[{"id":"t","type":"function","function":{"name":"f","arguments":"{}"}}]},
+    {"role":"tool","tool_call_id":"t","content":[{"type":"text","text":"d"},{"type":"image_url","image_url":{"url":"data:image/jpeg;name=x;base64,d29ybGQ="}}]}]})", true);
+  ASSERT_TRUE(read.ok()) << read.error().message;
+  const Prompt& prompt = read->asked.prompt;
+  EXPECT_EQ(prompt.images, (std::vector<std::string>{"hello", "world"}));
+  EXPECT_EQ(prompt.messages[0].blocks, (std::vector<Block>{{TextContent{"a\n\nb"}}, {ImageContent{0}}, {TextContent{"c"}}}));
+  EXPECT_EQ(result_of(prompt.messages[2], 0).text, "d\n\n");
+  EXPECT_EQ(result_of(prompt.messages[2], 0).images, (std::vector<ToolResultContent::Image>{{3, 1}}));
+}
+
+TEST(ChatRequest, AnImageThatCannotBeTakenNamesItsField) {
+  const auto message_of = [](const std::string& url) {
+    const auto read = parse_chat(R"({"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":")" + url + R"("}}]}]})", true);
+    return read.ok() ? "taken" : read.error().message;
+  };
+  EXPECT_EQ(message_of("data:image/gif;base64,aGVsbG8="), "taken");
+  EXPECT_EQ(message_of("https://x/y.png"), "messages.0.content.0.image_url.url: images are read from data: URLs (data:image/png;base64,...), not fetched");
+  EXPECT_EQ(message_of(""), "messages.0.content.0.image_url.url: images are read from data: URLs (data:image/png;base64,...), not fetched");
+  for (const char* url : {"data:", "data:,", "data:image/png,x", "data:image/png;base64", "data:;base64;x,aGVsbG8="}) EXPECT_EQ(message_of(url), "messages.0.content.0.image_url.url: must be a data: URL in base64 (data:image/png;base64,...)") << url;
+  EXPECT_EQ(message_of("data:image/webp;base64,aGVsbG8="), "messages.0.content.0.image_url.url: must be of the type image/png, image/jpeg or image/gif, not 'image/webp'");
+  EXPECT_EQ(message_of("data:image/png;base64,"), "messages.0.content.0.image_url.url: must be base64 (RFC 4648, with + and /), and not empty");
+  const std::string part = R"({"type":"image_url","image_url":{"url":"data:image/png;base64,aGVsbG8="}})";
+  std::string many = part;
+  for (int i = 0; i < 100; ++i) many += "," + part;
+  EXPECT_EQ(parse_chat(R"({"model":"m","messages":[{"role":"user","content":[)" + many + "]}]}", true).error().message, "messages.0.content.100.image_url.url: is one more than the 100 images that a request may bring");
+}
+
+TEST(ResponseRequest, ReadsImages) {
+  const auto read = parse_response(R"({"model":"m","input":[{"role":"user","content":[{"type":"input_image","image_url":"data:image/png;base64,aGVsbG8=","detail":"auto","file_id":null},{"type":"input_text","text":"q"}]},
+    {"type":"function_call","call_id":"c","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"c","output":[{"type":"input_image","image_url":"data:image/png;base64,d29ybGQ="},{"type":"input_text","text":"r"}]}]})", true);
+  ASSERT_TRUE(read.ok()) << read.error().message;
+  const Prompt& prompt = read->asked.prompt;
+  EXPECT_EQ(prompt.images, (std::vector<std::string>{"hello", "world"}));
+  EXPECT_EQ(prompt.messages[0].blocks, (std::vector<Block>{{ImageContent{0}}, {TextContent{"q"}}}));
+  EXPECT_EQ(result_of(prompt.messages[2], 0).images, (std::vector<ToolResultContent::Image>{{0, 1}}));
+  const auto file = parse_response(R"({"model":"m","input":[{"role":"user","content":[{"type":"input_image","file_id":"f"}]}]})", true);
+  EXPECT_EQ(file.error().message, "input.0.content.0.file_id: files are not kept here; send the image as a data: URL");
+  EXPECT_EQ(parse_response(R"({"model":"m","input":[{"role":"user","content":[{"type":"input_image","image_url":"x"}]}]})").error().message, "input.0.content.0.type: 'input_image': this model cannot see");
+}
+
 // Pieces of valid bodies, thrown together: every outcome is fine but a crash.
 TEST(OpenAiRequests, HostileBodiesAreAnsweredOrRefused) {
-  const std::vector<std::string> words = {"{", "}", "[", "]", ",", ":", "\"messages\"", "\"content\"", "\"role\"", "\"user\"", "\"tool\"", "\"tools\"", "\"function\"", "null", "1", "-1e999", "true", "\"type\"", "\"input\"", "\"text\"", "\"\\ud800\"", "\xFF", "\"model\"", "\"prompt\"", "\"tool_calls\"", "\"arguments\""};
+  const std::vector<std::string> words = {"{", "}", "[", "]", ",", ":", "\"messages\"", "\"content\"", "\"role\"", "\"user\"", "\"tool\"", "\"tools\"", "\"function\"", "null", "1", "-1e999", "true", "\"type\"", "\"input\"", "\"text\"", "\"\\ud800\"", "\xFF", "\"model\"", "\"prompt\"", "\"tool_calls\"", "\"arguments\"", "\"image_url\"", "\"input_image\"", "\"url\"", "\"data:image/png;base64,QQ==\""};
   std::mt19937_64 random(20261125);
   for (int round = 0; round < 20000; ++round) {
     std::string body = round % 2 == 0 ? R"({"model":"m","messages":[{"role":"user","content":)" : "{";
     for (std::uint64_t i = 0, count = random() % 12; i < count; ++i) body += words[random() % words.size()];
     if (round % 2 == 0) body += "}]}";
     for (const auto parse : {parse_chat, parse_completion, parse_response}) {
-      const auto read = parse(body);
+      const auto read = parse(body, true);
       EXPECT_TRUE(read.ok() || !read.error().message.empty());
     }
   }
@@ -114,7 +159,7 @@ TEST(OpenAiRequests, HostileBodiesAreAnsweredOrRefused) {
     for (const char* value : {"null", "1", "-1", "\"x\"", "[]", "{}", "[[]]", "[1]", "[null]", "[{}]", "{\"type\":1}", "{\"type\":\"function\"}", "{\"format\":1}", "18446744073709551615"}) {
       const std::string body = std::string(R"({"model":"m",")") + field + "\":" + value + "}";
       for (const auto parse : {parse_chat, parse_completion, parse_response}) {
-        const auto read = parse(body);
+        const auto read = parse(body, true);
         EXPECT_TRUE(read.ok() || !read.error().message.empty()) << body;
       }
     }
