@@ -408,9 +408,11 @@ int serve(const Settings& settings, const std::string& own_path) {
   Api api(io, std::move(api_options), entrance, supervisor, metrics);
   SourceOptions source_options;
   source_options.urls = *url_sources;
-  // A body's worth of the ledger stays for the request that brings the document.
-  source_options.pdf.data_bytes_max = std::min<std::uint64_t>(source_options.pdf.data_bytes_max, requests_bytes - 2 * body_bytes_max);
-  source_options.pictures.data_bytes_max = source_options.pdf.data_bytes_max;
+  // A body's worth of the ledger stays for the request that brings the document. Pages that are drawn share the rest.
+  const std::uint64_t reader_bytes = std::min<std::uint64_t>(source_options.pdf.data_bytes_max, requests_bytes - 2 * body_bytes_max);
+  source_options.pdf.data_bytes_max = reader_bytes;
+  source_options.pictures.bytes_max = std::min<std::size_t>(source_options.pictures.bytes_max, reader_bytes / 4);
+  source_options.pictures.data_bytes_max = reader_bytes - source_options.pictures.bytes_max;
   source_options.remote.bytes_max = static_cast<std::size_t>(body_bytes_max);
   Sources sources(std::move(source_options), ledger);
   api.read_sources(sources);

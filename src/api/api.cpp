@@ -288,7 +288,7 @@ awaitable<Result<anthropic::MessagesRequest>> Api::read_request(const http::Exch
   auto asked = anthropic::parse_messages_request(body, endpoint, options_.client_rules, {}, sees);
   if (!asked || asked->unread.empty()) co_return std::move(asked);
   const bool draws = supervisor_.status().ready && supervisor_.status().ready->sees;  // Pages are drawn for a model that is known to see.
-  const auto memory = ledger_.reserve(2 * body.size());  // The documents as bytes, beside the body.
+  auto memory = ledger_.reserve(2 * body.size());  // The documents as bytes, beside the body.
   std::optional<Error> refused;
   if (!memory) refused = memory.error();
   else if (asked->unread.size() > kSourcesMax) refused = Error{ErrorCode::invalid_argument, fmt::format("messages: they bring more than {} documents and URLs that have to be read", kSourcesMax)};
@@ -298,6 +298,10 @@ awaitable<Result<anthropic::MessagesRequest>> Api::read_request(const http::Exch
     std::string at = source.at;
     Result<Document> document = co_await read_source(std::move(source), draws);
     if (!document && document.error().code == ErrorCode::overloaded) refused = document.error();
+    if (document) {
+      // Twice: it is copied into the prompt.
+      if (const Result<void> fits = memory->add(2 * document->bytes()); !fits) refused = fits.error();
+    }
     sources.emplace(std::move(at), std::move(document));
   }
   if (!refused && exchange.client_gone()) refused = Error{ErrorCode::cancelled, "the client left"};

@@ -71,12 +71,6 @@ Result<Document> image_at(const std::string& url, const SourceOptions& options, 
   return document;
 }
 
-std::size_t bytes_of(const Document& document) {
-  std::size_t bytes = document.text.size();
-  for (const std::string& picture : document.pictures) bytes += picture.size();
-  return bytes;
-}
-
 }  // namespace
 
 struct Sources::Turn {
@@ -115,7 +109,8 @@ awaitable<Result<Document>> Sources::read(std::string digest, std::string what, 
     co_return full;
   }
   if (!memory_) {
-    auto reserved = ledger_.reserve(options_.pdf.data_bytes_max + (pictures ? options_.pictures.bytes_max : 0));
+    // One child after the other, the second beside what it drew.
+    auto reserved = ledger_.reserve(std::max(options_.pdf.data_bytes_max, pictures ? options_.pictures.data_bytes_max + options_.pictures.bytes_max : 0));
     if (!reserved) {
       Result<Document> none = reserved.error();
       co_return none;
@@ -142,10 +137,10 @@ const Document* Sources::remembered(std::string_view digest) {
 
 void Sources::remember(std::string digest, const Document& document) {
   if (remembered(digest) != nullptr) return;  // Two asked at once.
-  remembered_bytes_ += bytes_of(document);
+  remembered_bytes_ += document.bytes();
   remembered_.push_front({std::move(digest), document});
   while (remembered_bytes_ > options_.remembered_bytes_max && !remembered_.empty()) {
-    remembered_bytes_ -= bytes_of(remembered_.back().document);
+    remembered_bytes_ -= remembered_.back().document.bytes();
     remembered_.pop_back();
   }
 }

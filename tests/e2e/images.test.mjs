@@ -3,6 +3,7 @@
 // says is noise, but another noise for another image.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
@@ -38,22 +39,33 @@ export function png(width, height, colour) {
   head.set([8, 2, 0, 0, 0], 8);
   return Buffer.concat([Buffer.from("\x89PNG\r\n\x1a\n", "latin1"), chunk("IHDR", head), chunk("IDAT", deflateSync(rows)), chunk("IEND", Buffer.alloc(0))]);
 }
-// A PDF with a line of text on each page, written by hand.
-function pdf(pages) {
-  const objects = ["<< /Type /Catalog /Pages 2 0 R >>", "", "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"];
-  const kids = pages.map((words) => {
-    const drawn = words ? `BT /F1 24 Tf 72 700 Td (${words}) Tj ET` : "";
-    objects.push(`<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents ${objects.length + 2} 0 R /Resources << /Font << /F1 3 0 R >> >> >>`, `<< /Length ${drawn.length} >>\nstream\n${drawn}\nendstream`);
-    return `${objects.length - 1} 0 R`;
-  });
-  objects[1] = `<< /Type /Pages /Kids [${kids.join(" ")}] /Count ${pages.length} >>`;
+// A PDF written by hand. Its objects from the fourth on are pages, each with its content.
+function pdfOf(objects, pages) {
+  objects[1] = `<< /Type /Pages /Kids [${Array.from({ length: pages }, (_, i) => `${4 + 2 * i} 0 R`).join(" ")}] /Count ${pages} >>`;
   let file = "%PDF-1.4\n";
   const places = objects.map((object, i) => {
     const at = file.length;
     file += `${i + 1} 0 obj\n${object}\nendobj\n`;
     return `${String(at).padStart(10, "0")} 00000 n \n`;
   });
-  return Buffer.from(`${file}xref\n0 ${objects.length + 1}\n0000000000 65535 f \n${places.join("")}trailer\n<< /Size ${objects.length + 1} /Root 1 0 R >>\nstartxref\n${file.length}\n%%EOF\n`);
+  return Buffer.from(`${file}xref\n0 ${objects.length + 1}\n0000000000 65535 f \n${places.join("")}trailer\n<< /Size ${objects.length + 1} /Root 1 0 R >>\nstartxref\n${file.length}\n%%EOF\n`, "latin1");
+}
+// A line of text on each page.
+function pdf(pages) {
+  const objects = ["<< /Type /Catalog /Pages 2 0 R >>", "", "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"];
+  for (const words of pages) {
+    const drawn = words ? `BT /F1 24 Tf 72 700 Td (${words}) Tj ET` : "";
+    objects.push(`<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents ${objects.length + 2} 0 R /Resources << /Font << /F1 3 0 R >> >> >>`, `<< /Length ${drawn.length} >>\nstream\n${drawn}\nendstream`);
+  }
+  return pdfOf(objects, pages.length);
+}
+// Each page a picture of 64 by 64 pixels of noise, drawn large and smooth: a megabyte as PNG.
+function noisyPdf(pages) {
+  const noise = randomBytes(64 * 64 * 3).toString("latin1");
+  const objects = ["<< /Type /Catalog /Pages 2 0 R >>", "", `<< /Type /XObject /Subtype /Image /Width 64 /Height 64 /ColorSpace /DeviceRGB /BitsPerComponent 8 /Interpolate true /Length ${noise.length} >>\nstream\n${noise}\nendstream`];
+  const drawn = "612 0 0 792 0 0 cm /I Do";
+  for (let page = 0; page < pages; page++) objects.push(`<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents ${objects.length + 2} 0 R /Resources << /XObject << /I 3 0 R >> >> >>`, `<< /Length ${drawn.length} >>\nstream\n${drawn}\nendstream`);
+  return pdfOf(objects, pages);
 }
 const image = (bytes, media_type = "image/png") => ({ type: "image", source: { type: "base64", media_type, data: Buffer.from(bytes).toString("base64") } });
 const text = (words) => ({ type: "text", text: words });
@@ -113,6 +125,20 @@ describe("images, scripted", () => {
     assert.match(reply.content[0].text, /^36 rows/);
     const many = await (await server.post({ model: "m", messages: [{ role: "user", content: [document(Array.from({ length: 25 }, () => ""))] }] }, {}, "/v1/messages/count_tokens")).json();
     assert.ok(many.input_tokens > 20 * 12 && many.input_tokens < 25 * 12 + 60, "the first twenty");
+  });
+
+  test("what small PDFs are drawn to is reserved, for counting, too", async () => {
+    const small = await Server.start({ fake: true, args: ["--mmproj", join(folder, "mmproj"), "--max-body", "2M"] });
+    const document = () => ({ type: "document", source: { type: "base64", media_type: "application/pdf", data: noisyPdf(3).toString("base64") } });
+    const count = (documents) => small.post({ model: "m", messages: [{ role: "user", content: documents }] }, {}, "/v1/messages/count_tokens");
+    const one = await count([document()]);
+    assert.equal(one.status, 200);
+    assert.ok((await one.json()).input_tokens > 3 * 12);
+    const many = await count([document(), document(), document(), document(), document()]); // 30 KB each, drawn 3 MB.
+    assert.equal(many.status, 529);
+    assert.match((await many.json()).error.message, /no memory for this request now/);
+    assert.equal((await count([document()])).status, 200, "and is given back");
+    await small.stop();
   });
 
   test("go on in the next worker when theirs dies", async () => {
