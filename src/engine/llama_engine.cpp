@@ -651,10 +651,9 @@ Result<std::vector<EngineNeeds>> plan_llama_engine(const EngineOptions& options,
   }
   if (all.empty()) return load_error(options.model_path);
   if (!options.projector_path.empty()) {
-    std::atomic<std::uint64_t> pulse = 0;
-    const auto sight = LlamaSight::load(sight_options(options), model.get(), &pulse);
-    if (!sight && !options.projector_optional) return sight.error();
-    for (EngineNeeds& needs : all) needs.sight_bytes = sight ? (*sight)->bytes() : 0;
+    const auto sight_bytes = LlamaSight::bytes_needed(sight_options(options));
+    if (!sight_bytes && !options.projector_optional) return sight_bytes.error();
+    for (EngineNeeds& needs : all) needs.sight_bytes = sight_bytes ? *sight_bytes : 0;
   }
   if (all.front().compute_bytes == 0) return Error{ErrorCode::unavailable, "this engine does not tell what it would allocate"};
   return all;

@@ -4,8 +4,7 @@
 #include <ggml-backend.h>
 #include <mtmd-helper.h>
 
-#include <cmath>
-#include <cstdlib>
+#include <exception>
 #include <filesystem>
 
 #include "base/log.h"
@@ -19,18 +18,13 @@ namespace {
 // What resizing an image and cutting it into tiles takes beside its decoding.
 constexpr std::uint64_t kTilesBytes = 64u << 20;
 
-// The library tells its sums and its troubles in its log alone.
-thread_local std::uint64_t* compute_bytes_to_fill = nullptr;
+// The library tells its troubles in its log alone.
 thread_local std::string last_complaint;
 
 void on_log(ggml_log_level level, const char* text, void*) {
   std::string_view line = text;
   while (!line.empty() && line.back() == '\n') line.remove_suffix(1);
   if (line.empty()) return;
-  constexpr std::string_view kSize = "compute buffer size =";
-  if (const std::size_t at = line.find(kSize); compute_bytes_to_fill != nullptr && at != std::string_view::npos) {
-    *compute_bytes_to_fill += static_cast<std::uint64_t>(std::ceil(std::strtod(std::string(line.substr(at + kSize.size())).c_str(), nullptr) * 1048576.0));
-  }
   if (level == GGML_LOG_LEVEL_ERROR) {
     last_complaint = line;
     log::debug("sight: {}", line);
@@ -44,34 +38,58 @@ bool count_node(ggml_tensor*, bool ask, void* pulse) {
   return !ask;  // No node's values are wanted; the graph goes on.
 }
 
-}  // namespace
-
-Result<std::unique_ptr<LlamaSight>> LlamaSight::load(const SightOptions& options, const llama_model* model, std::atomic<std::uint64_t>* pulse) {
-  std::error_code status;
-  const auto file_bytes = std::filesystem::file_size(options.path, status);
-  if (status) return Error{ErrorCode::not_found, fmt::format("--mmproj: '{}' cannot be read: {}", options.path, status.message())};
+mtmd_context_params params_for(const SightOptions& options) {
   mtmd_helper_log_set(on_log, nullptr);
   mtmd_context_params params = mtmd_context_params_default();
   params.use_gpu = options.gpu;
   params.n_threads = options.threads;
   params.print_timings = false;
-  params.warmup = true;  // What its buffers take is known then, and told.
+  params.warmup = true;  // Its buffers are there before the first image.
+  return params;
+}
+
+Result<void> can_be_read(const SightOptions& options) {
+  std::error_code status;
+  (void)std::filesystem::file_size(options.path, status);
+  if (status) return Error{ErrorCode::not_found, fmt::format("--mmproj: '{}' cannot be read: {}", options.path, status.message())};
+  return {};
+}
+
+Error unusable(const SightOptions& options, const std::string& why) {
+  return {ErrorCode::corrupt, fmt::format("--mmproj: '{}' could not be loaded for this model: {}", options.path, last_complaint.empty() ? why : last_complaint)};
+}
+
+}  // namespace
+
+Result<std::uint64_t> LlamaSight::bytes_needed(const SightOptions& options) {
+  if (Result<void> there = can_be_read(options); !there) return std::move(there).error();
+  last_complaint.clear();
+  std::uint64_t bytes = 0;
+  std::string why = "the engine gave no reason";
+  try {
+    // Sums of weights and compute buffers: nothing is loaded.
+    const mtmd_memory_usage usage = mtmd_get_memory_usage(options.path.c_str(), params_for(options));
+    for (const auto& [device, there] : usage.backend_mem_usage) bytes += there;
+  } catch (const std::exception& thrown) {
+    why = thrown.what();
+  }
+  if (bytes == 0) return unusable(options, why);
+  return bytes + kImageBytesMax + kTilesBytes;
+}
+
+Result<std::unique_ptr<LlamaSight>> LlamaSight::load(const SightOptions& options, const llama_model* model, std::atomic<std::uint64_t>* pulse) {
+  if (Result<void> there = can_be_read(options); !there) return std::move(there).error();
+  mtmd_context_params params = params_for(options);
   params.cb_eval = count_node;
   params.cb_eval_user_data = pulse;
-  std::uint64_t compute_bytes = 0;
-  compute_bytes_to_fill = &compute_bytes;
   last_complaint.clear();
   Context context(mtmd_init_from_file(options.path.c_str(), model, params));
-  compute_bytes_to_fill = nullptr;
-  if (!context) {
-    return Error{ErrorCode::corrupt, fmt::format("--mmproj: '{}' could not be loaded for this model: {}", options.path, last_complaint.empty() ? "the engine gave no reason" : last_complaint)};
-  }
+  if (!context) return unusable(options, "the engine gave no reason");
   if (!mtmd_support_vision(context.get())) return Error{ErrorCode::unavailable, fmt::format("--mmproj: '{}' is not for images", options.path)};
   if (mtmd_decode_use_mrope(context.get())) {
     return Error{ErrorCode::unavailable, fmt::format("--mmproj: '{}': images of this model take positions of several dimensions (M-RoPE), which is not possible here yet", options.path)};
   }
-  const std::uint64_t bytes = file_bytes + compute_bytes + kImageBytesMax + kTilesBytes;
-  return std::unique_ptr<LlamaSight>(new LlamaSight(std::move(context), options, bytes));
+  return std::unique_ptr<LlamaSight>(new LlamaSight(std::move(context), options));
 }
 
 Result<LlamaSight::Chunks> LlamaSight::chunks_of(std::string_view image, bool whole) const {

@@ -29,13 +29,15 @@ struct SightOptions {
 
 class LlamaSight final : public Sight {
  public:
+  // Of its weights, compute buffers and an image being read. Only the file's head is read: whether it fits the model
+  // shows when it is loaded.
+  static Result<std::uint64_t> bytes_needed(const SightOptions& options);
   // `pulse` counts the nodes of its graphs. `model` and `pulse` must outlive it.
   static Result<std::unique_ptr<LlamaSight>> load(const SightOptions& options, const llama_model* model, std::atomic<std::uint64_t>* pulse);
 
   Result<std::vector<TokenId>> tokens_of(std::string_view image) const override;
   Result<void> check(std::string_view image) const override;
   Result<void> see(llama_context* context, SequenceId sequence, std::int32_t position, std::string_view image, std::int32_t part);
-  std::uint64_t bytes() const { return bytes_; }  // See EngineNeeds::sight_bytes.
 
  private:
   struct Deleter {
@@ -46,13 +48,12 @@ class LlamaSight final : public Sight {
   using Context = std::unique_ptr<mtmd_context, Deleter>;
   using Chunks = std::unique_ptr<mtmd_input_chunks, Deleter>;
 
-  LlamaSight(Context context, SightOptions options, std::uint64_t bytes) : context_(std::move(context)), options_(std::move(options)), bytes_(bytes) {}
+  LlamaSight(Context context, SightOptions options) : context_(std::move(context)), options_(std::move(options)) {}
   // The image as the library cuts it; `whole`: decoded, not only counted.
   Result<Chunks> chunks_of(std::string_view image, bool whole) const;
 
   Context context_;
   SightOptions options_;
-  std::uint64_t bytes_;
   mutable Mutex decoding_;
 };
 
