@@ -193,7 +193,7 @@ describe("images, through the engine", () => {
   let folder;
   let model;
   let server;
-  const start = (args = []) => Server.start({ modelFile: model, args: ["--context", "2048", ...args], env: { PENSIEVE_STORE: join(folder, "store") } });
+  const start = (args = []) => Server.start({ modelFile: model, args: ["--context", "2048", "--deaths-max", "1000", ...args], env: { PENSIEVE_STORE: join(folder, "store") } });
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), "pensieve-images-"));
     model = join(folder, "tiny.gguf");
@@ -246,7 +246,28 @@ describe("images, through the engine", () => {
     assert.ok(otherAgain.usage.cache_read_input_tokens > 250);
   });
 
+  test("count_tokens counts an image as the answer does", async () => {
+    const { usage } = await said(server, look(red, "How many?"));
+    const counted = await (await server.post({ model: "m", messages: [{ role: "user", content: look(red, "How many?") }] }, {}, "/v1/messages/count_tokens")).json();
+    assert.equal(counted.input_tokens, usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens);
+  });
+
+  test("kill -9 of the worker at any moment: the same tokens", async () => {
+    for (let cycle = 0; cycle < 8; cycle++) {
+      const content = look(png(80, 60, (x, y) => [(x * 7 + cycle * 31) % 256, (y * 5) % 256, (x * y + cycle) % 256]), `Go on, ${cycle}.`);
+      const running = said(server, content, { max_tokens: 300 });
+      await new Promise((resolve) => setTimeout(resolve, cycle * 40));
+      await server.signalWorker();
+      const killed = await running;
+      const again = await said(server, content, { max_tokens: 300 });
+      assert.equal(killed.text, again.text);
+      assert.equal(killed.usage.output_tokens, again.usage.output_tokens);
+    }
+    assert.ok((await server.health()).worker.restarts >= 8);
+  });
+
   test("what is no picture, damaged or too large is a 400", async () => {
+    const { restarts } = (await server.health()).worker;
     const refused = async (bytes, media_type) => {
       const reply = await server.post(ask([image(bytes, media_type), text("x")]));
       assert.equal(reply.status, 400);
@@ -265,7 +286,7 @@ describe("images, through the engine", () => {
     for (let i = 45; i < noise.length; i++) noise[i] = (i * 37) % 256;
     assert.match(await refused(noise), /damaged/);
     assert.match(await refused("RIFF1234WEBPVP8 "), /WebP/);
-    assert.equal((await server.health()).worker.restarts ?? 0, 0);
+    assert.equal((await server.health()).worker.restarts, restarts, "nobody died of it");
   });
 
   test("the projector is in the plan, and one that does not fit is said", async () => {
@@ -274,7 +295,7 @@ describe("images, through the engine", () => {
     assert.ok(line.bytes > 100 << 20, "an image being read is counted");
     const without = JSON.parse(execFileSync(bin("pensieve"), ["plan", model, "--json", "--mmproj", "off"], { encoding: "utf8" }));
     assert.equal(without.budget.lines.find(({ name }) => name === "sight"), undefined);
-    // No projector at all, by flag: the server says so and ends. Found beside the model: it serves without.
+    // Found beside the model: it serves without.
     copyFileSync(model, join(folder, "mmproj-other.gguf"));
     copyFileSync(model, join(folder, "other.gguf"));
     const blind = await Server.start({ modelFile: join(folder, "other.gguf"), args: ["--context", "1024"], env: { PENSIEVE_STORE: "off" } });
