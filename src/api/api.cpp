@@ -269,14 +269,16 @@ bool Api::may_see() const { return !supervisor_.status().ready || supervisor_.st
 
 awaitable<Result<Document>> Api::read_source(anthropic::UnreadSource source, bool sees) {
   using Kind = anthropic::UnreadSource::Kind;
+  const bool by_url = source.kind == Kind::url || source.kind == Kind::image_url;
   const char* what = source.kind == Kind::image_url ? "images" : "documents";
   std::string why_not;
-  if (sources_ == nullptr) why_not = fmt::format("{} are not read here", what);
-  else if (source.kind != Kind::pdf && !sources_->urls()) why_not = fmt::format("{} are not fetched by URL here (--url-sources on allows it)", what);
+  if (sources_ == nullptr) why_not = fmt::format("{} are not read here", source.kind == Kind::webp ? "WebP images" : what);
+  else if (by_url && !sources_->urls()) why_not = fmt::format("{} are not fetched by URL here (--url-sources on allows it)", what);
   if (!why_not.empty()) {
     Result<Document> refused = Error{ErrorCode::invalid_argument, std::move(why_not)};
     co_return refused;
   }
+  if (source.kind == Kind::webp) co_return co_await sources_->read_webp(std::move(source.data));
   if (source.kind == Kind::image_url) co_return co_await sources_->read_image_at(std::move(source.data));
   if (source.kind == Kind::url) co_return co_await sources_->read_at(std::move(source.data), sees);
   co_return co_await sources_->read_pdf(std::move(source.data), sees);

@@ -12,6 +12,8 @@
 
 #include "base/log.h"
 #include "base/utf8.h"
+#include "core/webp.h"
+#include "documents/webp_picture.h"
 
 namespace pensieve {
 namespace asio = boost::asio;
@@ -57,15 +59,24 @@ Result<Document> document_at(const std::string& url, const SourceOptions& option
   return Document{utf8_sanitise(fetched->bytes)};
 }
 
+Result<Document> document_of_webp(const std::string& webp, const SourceOptions& options, bool) {
+  auto png = png_of_webp(webp, {.program = {}, .bytes_max = options.pictures.bytes_max, .data_bytes_max = options.pictures.data_bytes_max});
+  if (!png) return std::move(png).error();
+  Document document;
+  document.pictures.push_back(*std::move(png));
+  return document;
+}
+
 // Whether it is what its server says is the model's to see.
 Result<Document> image_at(const std::string& url, const SourceOptions& options, bool) {
   auto fetched = fetch_remote(url, options.remote);
   if (!fetched) return fetched.error();
-  constexpr std::array kTypes = {"image/png", "image/jpeg", "image/gif", "application/octet-stream", ""};
+  constexpr std::array kTypes = {"image/png", "image/jpeg", "image/gif", "image/webp", "application/octet-stream", ""};
   if (std::ranges::find(kTypes, fetched->media_type) == kTypes.end()) {
-    return Error{ErrorCode::invalid_argument, fmt::format("this URL names a '{}'; PNG, JPEG and GIF are read", utf8_sanitise(fetched->media_type.substr(0, 60)))};
+    return Error{ErrorCode::invalid_argument, fmt::format("this URL names a '{}'; PNG, JPEG, GIF and WebP are read", utf8_sanitise(fetched->media_type.substr(0, 60)))};
   }
   if (fetched->bytes.empty()) return Error{ErrorCode::invalid_argument, "this URL names nothing"};
+  if (is_webp(fetched->bytes)) return document_of_webp(fetched->bytes, options, true);
   Document document;
   document.pictures.push_back(std::move(fetched->bytes));
   return document;
@@ -92,6 +103,11 @@ awaitable<Result<Document>> Sources::read_pdf(std::string pdf, bool pictures) {
 awaitable<Result<Document>> Sources::read_at(std::string url, bool pictures) {
   std::string digest = digest_of("url " + url) + (pictures ? "+" : "");
   return read(std::move(digest), std::move(url), document_at, pictures);
+}
+
+awaitable<Result<Document>> Sources::read_webp(std::string webp) {
+  std::string digest = digest_of(webp);
+  return read(std::move(digest), std::move(webp), document_of_webp, true);
 }
 
 awaitable<Result<Document>> Sources::read_image_at(std::string url) {

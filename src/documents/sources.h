@@ -1,5 +1,5 @@
 // Everything that a request brings or names and that takes time to become text, and
-// pictures for a model that sees: PDFs, and documents and images by URL. One at a time, on a thread of its own, so that the I/O thread
+// pictures for a model that sees: PDFs, WebP images, and documents and images by URL. One at a time, on a thread of its own, so that the I/O thread
 // waits for none of it; what was read lately is remembered, because agents send the
 // same document again with every turn.
 //
@@ -46,6 +46,7 @@ class Sources {
   // `pictures`: the model sees.
   boost::asio::awaitable<Result<Document>> read_pdf(std::string pdf, bool pictures);
   boost::asio::awaitable<Result<Document>> read_at(std::string url, bool pictures);
+  boost::asio::awaitable<Result<Document>> read_webp(std::string webp);  // Becomes a PNG.
   boost::asio::awaitable<Result<Document>> read_image_at(std::string url);
 
  private:

@@ -69,6 +69,9 @@ function noisyPdf(pages) {
 }
 const image = (bytes, media_type = "image/png") => ({ type: "image", source: { type: "base64", media_type, data: Buffer.from(bytes).toString("base64") } });
 const text = (words) => ({ type: "text", text: words });
+// By cwebp: stripes of red and blue, without loss; and 12000 by 12000 pixels of one colour.
+const webp = Buffer.from("UklGRiYAAABXRUJQVlA4TBoAAAAvT8AOAA8wCqP/hf/5Dx4ABeJvG0srov+pFQ==", "base64");
+const largeWebp = Buffer.from("UklGRiAAAABXRUJQVlA4TBQAAAAv3+63CwdQgVQIIAAKmv7HiIj+Bw==", "base64");
 const red = png(80, 60, () => [250, 10, 10]);
 const stripes = png(80, 60, (x) => (x % 8 < 4 ? [0, 0, 0] : [255, 255, 255]));
 
@@ -246,6 +249,20 @@ describe("images, through the engine", () => {
     assert.ok(otherAgain.usage.cache_read_input_tokens > 250);
   });
 
+  test("WebP is the picture that it shows, also under another name and in a result", async () => {
+    const same = png(80, 60, (x) => ((x >> 2) % 2 ? [250, 10, 10] : [0, 0, 255]));
+    const seen = await said(server, look(webp));
+    assert.equal((await said(server, [text(words), image(webp, "image/webp"), look(webp)[2]])).text, seen.text);
+    assert.equal((await said(server, look(same))).text, seen.text, "a PNG of the same pixels");
+    assert.notEqual((await said(server, look(red))).text, seen.text);
+    const tools = [{ name: "look", input_schema: { type: "object" } }];
+    const called = { role: "assistant", content: [{ type: "tool_use", id: "toolu_1", name: "look", input: {} }] };
+    const result = (bytes) => ({ role: "user", content: [{ type: "tool_result", tool_use_id: "toolu_1", content: [image(bytes, "image/webp")] }] });
+    const count = async (bytes) => (await (await server.post({ model: "m", tools, messages: [{ role: "user", content: "look" }, called, result(bytes)] }, {}, "/v1/messages/count_tokens")).json()).input_tokens;
+    assert.ok((await count(webp)) > 16);
+    assert.ok((await count(largeWebp)) > 16, "a note: the session goes on");
+  });
+
   test("count_tokens counts an image as the answer does", async () => {
     const { usage } = await said(server, look(red, "How many?"));
     const counted = await (await server.post({ model: "m", messages: [{ role: "user", content: look(red, "How many?") }] }, {}, "/v1/messages/count_tokens")).json();
@@ -285,7 +302,9 @@ describe("images, through the engine", () => {
     const noise = Buffer.from(red);
     for (let i = 45; i < noise.length; i++) noise[i] = (i * 37) % 256;
     assert.match(await refused(noise), /damaged/);
-    assert.match(await refused("RIFF1234WEBPVP8 "), /WebP/);
+    assert.match(await refused("RIFF1234WEBPVP8 ", "image/webp"), /^messages\.0\.content\.0\.source: this image is damaged: dwebp ended with/);
+    assert.match(await refused(largeWebp, "image/webp"), /this image takes more than \d+ MiB to decode/);
+    assert.match(await refused("II*", "image/tiff"), /must be 'image\/png', 'image\/jpeg', 'image\/gif' or 'image\/webp'/);
     assert.equal((await server.health()).worker.restarts, restarts, "nobody died of it");
   });
 

@@ -17,6 +17,7 @@
 #include "api/request_json.h"
 #include "base/base64.h"
 #include "base/utf8.h"
+#include "core/webp.h"
 
 namespace pensieve::anthropic {
 namespace {
@@ -208,14 +209,23 @@ class PromptReader {
     }
     if (kind != "base64") return rejected(at + ".source.type", fmt::format("'{}': images of the types base64 and url can be read", kind));
     const std::string media_type = string_or(*source, "media_type");
-    if (!is_image_type(media_type)) {
-      return rejected(at + ".source.media_type", fmt::format("must be 'image/png', 'image/jpeg' or 'image/gif', not {}", shown(Json(media_type))));
+    if (!is_image_type(media_type) && media_type != "image/webp") {
+      return rejected(at + ".source.media_type", fmt::format("must be 'image/png', 'image/jpeg', 'image/gif' or 'image/webp', not {}", shown(Json(media_type))));
+    }
+    if (const auto read = sources_.find(at); read != sources_.end()) {
+      if (!read->second) return rejected(at + ".source", read->second.error().message);
+      return add_image(picture_of(*read->second), at);
     }
     const Json* data = find(*source, "data");
     auto bytes = data != nullptr && data->is_string() ? base64_decode(data->get_ref<const std::string&>()) : std::nullopt;
     if (!bytes || bytes->empty()) return wrong(at + ".source.data", "must be base64 (RFC 4648, with + and /), and not empty");
-    return add_image(*std::move(bytes), at);
+    // What it is is what it says itself.
+    if (!is_webp(*bytes)) return add_image(*std::move(bytes), at);
+    request_.unread.push_back({at, UnreadSource::Kind::webp, *std::move(bytes)});
+    return add_image("", at);
   }
+
+  static std::string picture_of(const Document& document) { return document.pictures.empty() ? std::string() : document.pictures.front(); }
 
   Result<std::int32_t> add_image(std::string bytes, const std::string& at) {
     std::vector<std::string>& images = request_.prompt.images;
@@ -228,7 +238,7 @@ class PromptReader {
   Result<std::string> image_by_url(const Json& source, const std::string& at) {
     if (const auto read = sources_.find(at); read != sources_.end()) {
       if (!read->second) return read->second.error();
-      return read->second->pictures.empty() ? std::string() : read->second->pictures.front();
+      return picture_of(*read->second);
     }
     auto url = url_of(source);
     if (!url) return std::move(url).error();

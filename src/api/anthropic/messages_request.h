@@ -22,12 +22,12 @@
 
 namespace pensieve::anthropic {
 
-// What takes more than this function to be read: a PDF, a document or an image by URL.
+// What takes more than this function to be read: a PDF, a WebP image, a document or an image by URL.
 struct UnreadSource {
-  enum class Kind { pdf, url, image_url };
+  enum class Kind { pdf, webp, url, image_url };
   std::string at;     // Its block's path: "messages.0.content.1".
   Kind kind = Kind::pdf;
-  std::string data;   // The PDF, or the URL.
+  std::string data;   // Its bytes, or the URL.
 };
 // What was read meanwhile, by path. The error is a half sentence: "this PDF has ...".
 using ReadSources = std::map<std::string, Result<Document>>;

@@ -325,18 +325,35 @@ TEST(MessagesRequest, AnImageThatCannotBeTakenNamesItsField) {
     return request ? std::string("taken") : request.error().message;
   };
   EXPECT_EQ(message_of(R"({"type":"base64","media_type":"image/png","data":"aGVsbG8="})", false), "messages.0.content.0.type: 'image': this model cannot see (capability_rejected: image_block)");
-  EXPECT_EQ(message_of(R"({"type":"base64","media_type":"image/webp","data":"aGVsbG8="})"),
-            R"(messages.0.content.0.source.media_type: must be 'image/png', 'image/jpeg' or 'image/gif', not "image/webp" (capability_rejected: image_block))");
+  EXPECT_EQ(message_of(R"({"type":"base64","media_type":"image/tiff","data":"aGVsbG8="})"),
+            R"(messages.0.content.0.source.media_type: must be 'image/png', 'image/jpeg', 'image/gif' or 'image/webp', not "image/tiff" (capability_rejected: image_block))");
   EXPECT_EQ(message_of(R"({"type":"file","file_id":"f"})"), "messages.0.content.0.source.type: 'file': images of the types base64 and url can be read (capability_rejected: image_block)");
   EXPECT_EQ(message_of(R"({"type":"url"})"), "messages.0.content.0.source.url: must be a URL of at most 2048 bytes (capability_rejected: image_block)");
   EXPECT_EQ(message_of(R"({"type":"url","url":"http://x/y.png"})", false), "messages.0.content.0.type: 'image': this model cannot see (capability_rejected: image_block)");
   EXPECT_NE(message_of(R"({"type":"base64","media_type":"image/png","data":"?"})").find("must be base64"), std::string::npos);
   EXPECT_NE(message_of("3").find("messages.0.content.0.source: must be an object"), std::string::npos);
   // In a tool's result the session goes on without it.
-  const auto request = parse_seeing(R"([{"type":"tool_result","tool_use_id":"t","content":[{"type":"image","source":{"type":"base64","media_type":"image/webp","data":"aGVsbG8="}}]}])");
+  const auto request = parse_seeing(R"([{"type":"tool_result","tool_use_id":"t","content":[{"type":"image","source":{"type":"base64","media_type":"image/tiff","data":"aGVsbG8="}}]}])");
   ASSERT_TRUE(request);
   EXPECT_TRUE(request->prompt.images.empty());
   EXPECT_NE(std::get<ToolResultContent>(request->prompt.messages[0].blocks[0].content).text.find("an image that could not be read"), std::string::npos);
+}
+
+TEST(MessagesRequest, AWebpImageIsDecodedByTheCaller) {
+  // "RIFF....WEBP!", whatever it is called.
+  for (const char* type : {"image/webp", "image/png"}) {
+    const std::string body = std::string(R"({"model":"m","max_tokens":1,"messages":[{"role":"user","content":[{"type":"image","source":{"type":"base64","media_type":")") + type + R"(","data":"UklGRi4uLi5XRUJQIQ=="}}]}]})";
+    const auto first = parse_messages_request(body, Endpoint::messages, true, {}, true);
+    ASSERT_TRUE(first) << first.error().message;
+    ASSERT_EQ(first->unread.size(), 1u);
+    EXPECT_EQ(first->unread[0].kind, UnreadSource::Kind::webp);
+    EXPECT_EQ(first->unread[0].data, "RIFF....WEBP!");
+    const auto second = parse_messages_request(body, Endpoint::messages, true, {{first->unread[0].at, Document{"", {"png"}}}}, true);
+    ASSERT_TRUE(second) << second.error().message;
+    EXPECT_EQ(second->prompt.images, (std::vector<std::string>{"png"}));
+    const auto failed = parse_messages_request(body, Endpoint::messages, true, {{first->unread[0].at, Error{ErrorCode::invalid_argument, "this image is no good"}}}, true);
+    EXPECT_EQ(failed.error().message, "messages.0.content.0.source: this image is no good (capability_rejected: image_block)");
+  }
 }
 
 TEST(MessagesRequest, AnImageByUrlIsFetchedByTheCaller) {
