@@ -89,7 +89,7 @@ int main(int argc, char** argv) {
   CLI::App* reload_command = app.add_subcommand("reload", "Replace the worker of a running server: its program and its model file as they are now; streams go on");
   reload_command->add_option("--url", reload_options.url, "The server, on this machine")->capture_default_str();
   reload_command->add_option("--model", reload_options.model, "Another model, a file or a name: what runs ends in the old one first, what comes meanwhile waits for the new one");
-  reload_command->add_option("--wait", reload_options.wait_seconds, "Seconds to wait for the new worker")->capture_default_str()->check(CLI::Range(1, 86400));
+  reload_command->add_option("--wait", reload_options.wait_seconds, "Seconds to wait for the new worker, from when the old one was told to end")->capture_default_str()->check(CLI::Range(1, 86400));
 
   ModelsOptions models_options;
   const auto add_models_command = [&](const char* name, const char* help) {

@@ -79,7 +79,7 @@ int reload(const ReloadOptions& options) {
   if (!options.model.empty() && !leave_wish(pid, is_file ? as_file.string() : options.model)) return failed(fmt::format("'{}' cannot be written: {}", reload_file(pid), std::strerror(errno)));
   if (::kill(pid, SIGHUP) != 0) return failed(fmt::format("process {} could not be told: {}", pid, std::strerror(errno)));
   const Json old_worker = (*before)["worker"].value("pid", Json());
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(options.wait_seconds);
+  auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(options.wait_seconds);
   while (std::chrono::steady_clock::now() < deadline) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
     if (!options.model.empty() && std::filesystem::exists(reload_file(pid), no_file)) continue;  // Not taken yet: what is told is of before.
@@ -87,6 +87,8 @@ int reload(const ReloadOptions& options) {
     if (!now) return failed(now.error().message);
     if (now->value("status", "") == "failed") return failed(now->value("problem", "the new worker does not come up"));
     const Json& worker = (*now)["worker"];
+    // What runs ends in the old one first, however long that takes.
+    if (worker.value("state", "") == "reloading" && worker.value("pid", Json()) == old_worker) deadline = std::chrono::steady_clock::now() + std::chrono::seconds(options.wait_seconds);
     const Json problem = worker.value("change_problem", Json());
     if (!options.model.empty() && problem.is_string() && worker.value("state", "") == "ready") return failed(problem.get<std::string>());
     if (worker.value("state", "") != "ready" || worker.value("pid", Json()) == old_worker) continue;

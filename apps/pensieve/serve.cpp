@@ -386,6 +386,7 @@ int serve(const Settings& settings, const std::string& own_path) {
   supervision.group = cap.group.get();
   supervision.worker_argv = worker_argv_for(settings, worker, files, plan, slots, *exact);
   supervision.stall_timeout = std::chrono::seconds(settings.integer("stall-timeout"));
+  supervision.ready_wait_max = std::chrono::seconds(settings.integer("load-timeout"));
   supervision.restarts.deaths_max = static_cast<std::size_t>(settings.integer("deaths-max"));
   supervision.restarts.window = std::chrono::seconds(settings.integer("deaths-window"));
   Supervisor supervisor(io, std::move(supervision), metrics);

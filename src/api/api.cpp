@@ -30,6 +30,7 @@ namespace {
 // What may wait for a slow reader before its own sequence is paused.
 constexpr std::size_t kPendingBytesMax = 64 << 10;
 constexpr std::size_t kPendingEventsMax = 512;
+constexpr std::uint64_t kUncounted = UINT64_MAX;
 // What a request holds while it lives, beside its body: its coroutine, its pending text and socket buffers; and a
 // token's share of prompt, line to the worker, events and journal.
 constexpr std::uint64_t kRequestBytes = 192 << 10;
@@ -184,7 +185,7 @@ struct Api::Run final : EventSink {
   std::size_t pending_bytes = 0;
   bool paused = false;
   GenerateRequest generate;
-  std::uint64_t epoch = 0;  // Of the supervisor, when its prompt was counted.
+  std::uint64_t epoch = kUncounted;    // Of the supervisor, when its prompt was counted.
   std::optional<Forecast::Entry> job;  // From its admission on.
   std::optional<double> predicted;     // Seconds from read_at to its first token.
   TimePoint last_token_written{};
@@ -374,6 +375,10 @@ awaitable<void> Api::generate(http::Exchange& exchange, const Dialect& dialect, 
   run.read_at = request.read_at;
   exchange.on_gone([&run] { run.leave(); });
 
+  if (run.request.stream && supervisor_.drains()) {
+    const auto ready = co_await supervisor_.until_ready(SteadyClock::now(), options_.ping_every);
+    if (ready && !*ready && supervisor_.drains()) co_return co_await stream_answer(exchange, run);
+  }
   auto counted = co_await supervisor_.count(run.request.prompt, true);
   run.epoch = supervisor_.epoch();
   if (!counted) {
@@ -383,41 +388,42 @@ awaitable<void> Api::generate(http::Exchange& exchange, const Dialect& dialect, 
     co_await exchange.reply(std::move(reply));
     co_return;
   }
-  const std::int32_t room = supervisor_.status().ready->context_tokens;
-  if (counted->input_tokens < room) {
-    Result<void> fits = gate_.for_prompt(counted->input_tokens, room);
-    if (!fits) metrics_.memory_refusals(name_of(gate_.level())).Increment();
-    if (fits) fits = run.memory.add(static_cast<std::uint64_t>(counted->input_tokens + std::min(run.request.max_tokens, room - counted->input_tokens)) * kTokenBytes);
-    if (!fits) {
-      http::Reply reply = overloaded_reply(dialect, fits.error(), request.id);
-      co_await exchange.reply(std::move(reply));
-      co_return;
-    }
-  }
-  if (counted->input_tokens >= room) {
-    metrics_.requests("invalid").Increment();
-    co_await exchange.reply(dialect.refuse(400, fmt::format("prompt is too long: {} tokens > {} maximum", counted->input_tokens, room - 1), request.id));
-    co_return;
-  }
-  const std::int32_t input_tokens = counted->input_tokens;
-  run.generate = run.generate_request(*std::move(counted), room - input_tokens);
-  run.request.prompt.images = {};  // Those that go to the worker are enough.
-  if (const Result<void> may = supervisor_.may_run(run.generate); !may) {
-    metrics_.requests("error").Increment();
-    http::Reply reply = dialect.refusal(may.error(), request.id);
-    reply.headers.emplace_back("x-should-retry", "false");
+  if (const Result<void> taken = take_up(run, *std::move(counted)); !taken) {
+    const ErrorCode why = taken.error().code;
+    http::Reply reply = why == ErrorCode::overloaded ? overloaded_reply(dialect, taken.error(), request.id) : dialect.refusal(taken.error(), request.id);
+    if (why != ErrorCode::overloaded) metrics_.requests(why == ErrorCode::invalid_argument ? "invalid" : "error").Increment();
+    if (why == ErrorCode::internal) reply.headers.emplace_back("x-should-retry", "false");
     co_await exchange.reply(std::move(reply));
     co_return;
   }
-  metrics_.prompt_tokens.Increment(input_tokens);
-  forecast_.set_pace(supervisor_.status().pace);
-  run.job.emplace(forecast_.enter(run.generate.prompt.tokens, run.generate.max_tokens));
   if (const auto seconds_more = forecast_.first_token_in()) {
     run.predicted = seconds(SteadyClock::now() - run.read_at) + *seconds_more;
     exchange.add_header("x-predicted-ttft", fmt::format("{:.3f}", *run.predicted));
   }
   if (run.request.stream) co_await stream_answer(exchange, run);
   else co_await whole_answer(exchange, run);
+}
+
+// What was counted becomes what is to be generated, if there is room for it.
+Result<void> Api::take_up(Run& run, wire::Counted counted) {
+  const std::int32_t room = supervisor_.status().ready->context_tokens;
+  const std::int32_t input_tokens = counted.input_tokens;
+  if (input_tokens >= room) return Error{ErrorCode::invalid_argument, fmt::format("prompt is too long: {} tokens > {} maximum", input_tokens, room - 1)};
+  const bool anew = run.job.has_value();  // For another model: its room is reserved, it was let in.
+  if (!anew) {
+    Result<void> fits = gate_.for_prompt(input_tokens, room);
+    if (!fits) metrics_.memory_refusals(name_of(gate_.level())).Increment();
+    if (fits) fits = run.memory.add(static_cast<std::uint64_t>(input_tokens + std::min(run.request.max_tokens, room - input_tokens)) * kTokenBytes);
+    if (!fits) return fits;
+  }
+  run.generate = run.generate_request(std::move(counted), room - input_tokens);
+  run.request.prompt.images = {};  // Those that go to the worker are enough.
+  if (anew) return {};
+  if (Result<void> may = supervisor_.may_run(run.generate); !may) return may;
+  metrics_.prompt_tokens.Increment(input_tokens);
+  forecast_.set_pace(supervisor_.status().pace);
+  run.job.emplace(forecast_.enter(run.generate.prompt.tokens, run.generate.max_tokens));
+  return {};
 }
 
 std::size_t Api::promised_places(TimePoint now) {
@@ -478,28 +484,33 @@ awaitable<bool> Api::until_memory(http::Exchange& exchange, Run& run, bool pings
   co_return true;
 }
 
-// The worker is there, and `run.generate` is in its model's tokens: another model may have been loaded while this waited.
-awaitable<Result<void>> Api::until_ready(Run& run) {
-  Result<void> ready = co_await supervisor_.until_ready();
-  while (ready && run.epoch != supervisor_.epoch()) {
+awaitable<Result<void>> Api::until_ready(http::Exchange& exchange, Run& run, bool pings) {
+  TimePoint begun = SteadyClock::now();
+  while (true) {
+    const auto ready = co_await supervisor_.until_ready(begun, options_.ping_every);
+    if (!ready) co_return ready.error();
+    if (exchange.client_gone()) co_return Error{ErrorCode::cancelled, "the client left"};
+    if (!*ready) {
+      if (pings) co_await exchange.write(run.writer->ping());
+      continue;
+    }
+    if (run.epoch == supervisor_.epoch()) break;
+    if (run.job) run.request.prompt.images = std::exchange(run.generate.prompt.images, {});
     auto counted = co_await supervisor_.count(run.request.prompt, true);
     run.epoch = supervisor_.epoch();
     if (!counted) co_return std::move(counted).error();
-    const std::int32_t room = supervisor_.status().ready->context_tokens;
-    const std::int32_t input_tokens = counted->input_tokens;
-    if (input_tokens >= room) {
-      const std::string why = fmt::format("prompt is too long: {} tokens > {} maximum, of the model that was loaded meanwhile", input_tokens, room - 1);
-      co_return Error(ErrorCode::invalid_argument, why);
-    }
-    run.generate = run.generate_request(*std::move(counted), room - input_tokens);
-    ready = co_await supervisor_.until_ready();
+    if (Result<void> taken = take_up(run, *std::move(counted)); !taken) co_return taken;
+    begun = SteadyClock::now();
   }
-  co_return ready;
+  co_return Result<void>();
 }
 
+// A stream that came while another model was waited for is here before its prompt was counted: it waits with pings, and what
+// would have refused it is an error in it.
 awaitable<void> Api::stream_answer(http::Exchange& exchange, Run& run) {
   const std::string request_id = exchange.request().id;
   bool open = co_await exchange.begin_stream("text/event-stream; charset=utf-8", stream_headers());
+  if (open && run.epoch == kUncounted) open = co_await exchange.write(run.writer->ping());
   while (open && !co_await run.place.until_running(options_.ping_every)) {
     open = !exchange.client_gone() && co_await exchange.write(run.writer->ping());
   }
@@ -507,7 +518,7 @@ awaitable<void> Api::stream_answer(http::Exchange& exchange, Run& run) {
     run.on_event(Failed{{ErrorCode::overloaded, kNoMemory}});
   } else if (open && !exchange.client_gone()) {
     // The worker may have died while this waited.
-    if (const Result<void> ready = co_await until_ready(run); ready) supervisor_.generate(std::move(run.generate), run);
+    if (const Result<void> ready = co_await until_ready(exchange, run, true); ready) supervisor_.generate(std::move(run.generate), run);
     else run.on_event(Failed{ready.error()});
   }
   TimePoint last_written = SteadyClock::now();
@@ -549,7 +560,7 @@ awaitable<void> Api::whole_answer(http::Exchange& exchange, Run& run) {
     co_await exchange.reply(std::move(reply));
     co_return;
   }
-  if (const Result<void> ready = co_await until_ready(run); ready) supervisor_.generate(std::move(run.generate), run);
+  if (const Result<void> ready = co_await until_ready(exchange, run, false); ready) supervisor_.generate(std::move(run.generate), run);
   else run.on_event(Failed{ready.error()});
   while (!exchange.client_gone()) {
     const auto event = co_await run.next(options_.ping_every, exchange);

@@ -4,7 +4,8 @@
 //   Owns     nothing; all parts it is given must outlive it.
 //   Threads  the I/O thread.
 //   Errors   everything that can refuse a request is decided before the first
-//            byte of its 200. Afterwards an error is an SSE `error` event.
+//            byte of its 200. Afterwards an error is an SSE `error` event. But for
+//            a stream that comes while another model is waited for: see stream_answer().
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -98,7 +99,9 @@ class Api {
   http::Reply metrics_text() const;
   std::string model_id() const;
   std::string loaded_model() const;
-  boost::asio::awaitable<Result<void>> until_ready(Run& run);
+  // The worker is there, and the prompt is in its model's tokens: another one may have been loaded meanwhile.
+  boost::asio::awaitable<Result<void>> until_ready(http::Exchange& exchange, Run& run, bool pings);
+  Result<void> take_up(Run& run, wire::Counted counted);
 
   boost::asio::io_context& io_;
   ApiOptions options_;

@@ -33,6 +33,7 @@ constexpr Setting kSettings[] = {
     {"threads", SettingKind::integer, "0", "Threads that compute; 0: one for each core", 0, 1024},
     {"grace", SettingKind::integer, "30", "Seconds that running streams may go on after Ctrl-C", 0, 86400},
     {"stall-timeout", SettingKind::integer, "60", "Seconds without a finished step, while work is due, after which the worker is replaced", 1, 86400},
+    {"load-timeout", SettingKind::integer, "120", "Seconds that requests wait for a worker that loads its model, then they fail with 503", 1, 86400},
     {"deaths-max", SettingKind::integer, "5", "Deaths of the worker within --deaths-window after which it is not started again", 0, 1000000},
     {"deaths-window", SettingKind::integer, "60", "Seconds", 1, 86400},
     {"cors-origin", SettingKind::text, "", "Web origins that may use this server, comma-separated; *: all"},

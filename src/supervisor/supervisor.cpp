@@ -165,6 +165,7 @@ Result<void> Supervisor::change(std::vector<std::string> worker_argv, std::funct
   if (stopping_ || status_.state != WorkerState::ready) return Error{ErrorCode::unavailable, fmt::format("the worker is {}: there is nothing to replace", name_of(status_.state))};
   next_argv_ = std::move(worker_argv);
   undo_change_ = std::move(undo);
+  change_came_on_ = SteadyClock::now();
   status_.change_problem.clear();
   set_state(WorkerState::reloading, "another model will be loaded when what runs has ended");
   asio::post(io_, [this] { change_when_drained(); });
@@ -176,6 +177,7 @@ void Supervisor::change_when_drained() {
   if (!next_argv_ || !open_.empty() || !counts_.empty() || stopping_) return;
   last_argv_ = std::exchange(options_.worker_argv, *std::exchange(next_argv_, std::nullopt));
   ++epoch_;
+  change_came_on_ = SteadyClock::now();
   log::info("loading another model");
   if (status_.state == WorkerState::reloading) status_.state = WorkerState::ready;  // Its worker was: it is asked to end, not told.
   end_worker(WorkerState::reloading, "another model is being loaded");
@@ -188,6 +190,7 @@ void Supervisor::go_back() {
   options_.worker_argv = *std::exchange(last_argv_, std::nullopt);
   undo_change_();
   ++epoch_;
+  change_came_on_ = SteadyClock::now();
   set_state(WorkerState::reloading, status_.change_problem);
 }
 
@@ -464,6 +467,7 @@ void Supervisor::handle_event(wire::Event event) {
     if (next_argv_) asio::post(io_, [this] { change_when_drained(); });
   }
   last_use_ = SteadyClock::now();
+  if (next_argv_) change_came_on_ = last_use_;
   if (goes_on) to->on_event(std::move(event.event));
 }
 
@@ -524,22 +528,34 @@ std::string Supervisor::last_log_lines() const {
 }
 
 awaitable<Result<void>> Supervisor::until_ready() {
-  const TimePoint deadline = SteadyClock::now() + options_.ready_wait_max;
+  const TimePoint begun = SteadyClock::now();
+  while (true) {
+    const Result<bool> ready = co_await until_ready(begun, options_.ready_wait_max);
+    if (!ready) co_return ready.error();
+    if (*ready) co_return Result<void>();
+  }
+}
+
+awaitable<Result<bool>> Supervisor::until_ready(TimePoint begun, std::chrono::milliseconds at_most) {
+  const TimePoint until = SteadyClock::now() + at_most;
   if (stopping_) co_return Error{ErrorCode::unavailable, kStopping};
   if (status_.state == WorkerState::asleep) unpark();
   last_use_ = SteadyClock::now();
   while (status_.state != WorkerState::ready) {
     if (status_.state == WorkerState::failed || status_.state == WorkerState::stopped) co_return Error{ErrorCode::unavailable, status_.problem};
-    if (SteadyClock::now() > deadline) co_return Error{ErrorCode::unavailable, "the model is still loading"};
+    const TimePoint deadline = std::max(begun, change_came_on_) + options_.ready_wait_max;
+    const TimePoint now = SteadyClock::now();
+    if (now > deadline) co_return Error{ErrorCode::unavailable, "the model is still loading"};
+    if (now > until) co_return false;
     // A timer of its own bounds the wait; a change of state ends it early.
-    asio::steady_timer bound(io_, deadline);
+    asio::steady_timer bound(io_, std::min(deadline, until));
     bound.async_wait([this](const boost::system::error_code& error) {
       if (!error) changed_.cancel();
     });
     boost::system::error_code ignored;
     co_await changed_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
-  co_return Result<void>();
+  co_return true;
 }
 
 awaitable<Result<wire::Counted>> Supervisor::count(Prompt prompt, bool wants_tokens) {

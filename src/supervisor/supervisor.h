@@ -39,7 +39,7 @@ namespace pensieve {
 
 struct SupervisorOptions {
   std::vector<std::string> worker_argv;
-  std::chrono::seconds ready_wait_max{120};  // How long a request waits for a worker that is loading.
+  std::chrono::seconds ready_wait_max{120};  // How long a request waits for a worker that is loading; see until_ready().
   std::chrono::milliseconds stall_timeout{60000};  // No step finished for so long while work is due: it hangs.
   RestartOptions restarts;
   WorkerGroup* group = nullptr;  // Each worker joins it; null: none. Must outlive the supervisor.
@@ -79,8 +79,8 @@ class Supervisor {
 
   // Replaces the worker: the same program and flags, as they are on disk now. What is open goes on in the new one.
   void reload();
-  // Another worker's command line, of another model. What is open ends in the old worker first; what comes meanwhile
-  // waits in until_ready(). If the new one does not come up, the one before does again, and status().change_problem
+  // Another worker's command line, of another model. What is open ends in the old worker first, however long that takes;
+  // what comes meanwhile waits in until_ready(). If the new one does not come up, the one before does again, and status().change_problem
   // says why, after `undo` was called. Errors: unavailable when there is no worker that is ready.
   Result<void> change(std::vector<std::string> worker_argv, std::function<void()> undo);
   void refuse_change(std::string why) { status_.change_problem = std::move(why); }
@@ -95,8 +95,13 @@ class Supervisor {
   SteadyClock::duration idle_for() const;
   void tell_memory(std::string level);  // Now, and to every worker to come.
 
-  // Wakes a worker that sleeps.
+  // Wakes a worker that sleeps. Errors: unavailable when none comes up within SupervisorOptions::ready_wait_max. While the
+  // model is changed that time begins anew with each event of the streams that end first, and with each load.
   boost::asio::awaitable<Result<void>> until_ready();
+  // For one who waits since `begun` and has something to say meanwhile: false when `at_most` went by.
+  boost::asio::awaitable<Result<bool>> until_ready(TimePoint begun, std::chrono::milliseconds at_most);
+  // What is open ends in the old worker before another model is loaded.
+  bool drains() const { return next_argv_.has_value(); }
   // Renders and tokenises, with the ids.
   boost::asio::awaitable<Result<wire::Counted>> count(Prompt prompt, bool wants_tokens);
 
@@ -174,6 +179,7 @@ class Supervisor {
   std::optional<std::vector<std::string>> next_argv_;  // Of the change that waits for what is open.
   std::optional<std::vector<std::string>> last_argv_;  // To go back to, until the changed worker is ready.
   std::function<void()> undo_change_;
+  TimePoint change_came_on_{};  // The last sign that the change of model comes on.
   std::uint64_t epoch_ = 0;
   std::string memory_level_ = "safe";
   TimePoint last_use_ = SteadyClock::now();

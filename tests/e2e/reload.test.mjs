@@ -79,6 +79,57 @@ describe("another model", () => {
     assert.equal((await server.post(ask("still there?", { max_tokens: 3 }))).status, 200);
   });
 
+  test("what waits for another model waits as long as a stream runs in the old one", { timeout: 60_000 }, async () => {
+    const once = join(folder, "once");
+    const scripted = await Server.start({
+      fake: true, args: ["--slots", "2", "--queue", "8", "--load-timeout", "1"],
+      env: { ...env, PENSIEVE_FAKE_STEP_US: "5000", PENSIEVE_FAKE_FAULTS: "never-ready", PENSIEVE_FAKE_FAULTS_ONCE: once },
+    });
+    const change = (wait) => new Promise((resolve) => {
+      const child = spawn(bin("pensieve"), ["reload", "--url", scripted.url, "--model", other, "--wait", String(wait)], { stdio: "ignore", env: { ...process.env, ...env } });
+      child.on("close", resolve);
+    });
+    const whole = async (content) => {
+      const reply = await scripted.post(ask(content));
+      return { status: reply.status, said: await reply.json() };
+    };
+    const heard = async (content) => {
+      const list = await all(events(await scripted.post(ask(content, { stream: true }))));
+      checkForm(list);
+      return list;
+    };
+    const begin = async (steps) => {
+      const stream = events(await scripted.post(ask(`!repeat ${steps} x`, { stream: true, max_tokens: 4000 })));
+      await stream.next();  // It has its slot.
+      return all(stream);
+    };
+    try {
+      const { worker } = await scripted.health();
+      const long = begin(2400);  // 12 s: a ping comes after 10.
+      const changed = change(2);
+      await scripted.until((health) => health.worker.state === "reloading");
+      const late = [heard("late"), heard("in line"), whole("whole")];
+      assert.equal(textOf(await long).length, 2400);
+      const [stream, queued, answer] = await Promise.all(late);
+      assert.deepEqual([textOf(stream), textOf(queued)], ["late", "in line"]);
+      assert.ok(stream.some(({ event }) => event === "ping"), "a client must hear that its request lives");
+      assert.equal(answer.status, 200, JSON.stringify(answer.said));
+      assert.equal(await changed, 0, "the command waits as long");
+      assert.notEqual((await scripted.health()).worker.pid, worker.pid);
+
+      const short = begin(300);
+      writeFileSync(once, "");
+      void change(20);
+      await scripted.until((health) => health.worker.state === "reloading");
+      const refused = await whole("never");
+      await short;
+      assert.equal(refused.status, 503, "that one does not come up");
+      assert.match(refused.said.error.message, /still loading/);
+    } finally {
+      await scripted.stop("SIGKILL");
+    }
+  });
+
   test("what is no model, or is not there, changes nothing", async () => {
     const broken = join(folder, "broken.gguf");
     writeFileSync(broken, "no model");

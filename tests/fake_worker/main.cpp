@@ -6,6 +6,7 @@
 //   ignore-sigterm   only SIGKILL ends it
 //   garbage          says a line that is no report when it is ready
 //   die-at-start     exits before it is ready
+//   never-ready      begins to load, and goes on with that
 //   only-health      loads, then answers health and nothing else
 //
 // With PENSIEVE_FAKE_FAULTS_ONCE, the path of a file, only the worker that finds it
@@ -87,6 +88,7 @@ int main(int argc, char** argv) {
   if (faults.find("die-at-start") != std::string::npos) return 3;
   if (faults.find("garbage") != std::string::npos) std::printf("this is no report\n");
   std::fflush(stdout);
+  if (faults.find("never-ready") != std::string::npos) return ::pause();
   std::signal(SIGPIPE, SIG_IGN);
   end_with_last_words();
   if (faults.find("only-health") != std::string::npos) return answer_health_only();
