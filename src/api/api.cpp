@@ -166,6 +166,7 @@ struct Api::Run final : EventSink {
     made.prompt.tokens = std::move(counted.tokens);
     made.opening = std::move(counted.opening);
     made.origin = std::move(counted.origin);
+    made.marks = std::move(counted.marks);
     made.sampling = request.sampling;
     made.max_tokens = std::min(request.max_tokens, room);
     made.stop_sequences = request.stop_sequences;

@@ -94,6 +94,7 @@ struct Tool {
   std::string input_schema;  // JSON Schema of an object, as text.
   bool strict = false;       // Its input must match the schema.
   bool deferred = false;     // Shown to the model only where a tool result refers to it.
+  bool cache_mark = false;   // As Block::cache_mark.
 
   bool operator==(const Tool&) const = default;
 };
@@ -190,6 +191,7 @@ struct GenerateRequest {
   std::int32_t events_to_skip = 0;  // Of those that the last of `said` makes, how many were reported.
   bool hash_logits = false;         // Finished tells what its tokens were sampled from. For tests.
   std::int32_t keep_seconds = 0;    // The client asked that the prompt be kept so long (cache_control). 0: it did not.
+  std::vector<std::int32_t> marks;  // Where in its tokens the client asked for that, rising; from `counted`, where the model needs it.
 
   bool operator==(const GenerateRequest&) const = default;
 };

@@ -125,7 +125,7 @@ std::vector<Tool> read_tools(Reader& reader) {
       return tools;
     }
     Reader fields((*list)[i]);
-    tools.push_back({fields.text("name", true), fields.text("description"), fields.text("input_schema", true), fields.boolean("strict"), fields.boolean("deferred")});
+    tools.push_back({fields.text("name", true), fields.text("description"), fields.text("input_schema", true), fields.boolean("strict"), fields.boolean("deferred"), fields.boolean("cache")});
     if (fields.failed()) reader.fail(at, fields.take_error().message);
   }
   return tools;
@@ -209,6 +209,7 @@ GenerateRequest read_generate(Reader& reader) {
   request.said = reader.tokens("said");
   request.events_to_skip = reader.integer<std::int32_t>("events_to_skip").value_or(0);
   request.hash_logits = reader.boolean("hash_logits");
+  request.marks = reader.tokens("marks");
   request.keep_seconds = reader.integer<std::int32_t>("keep_seconds").value_or(0);
   if (const Json* stops = reader.find("stop_sequences"); stops != nullptr) {
     if (!stops->is_array()) {
@@ -271,6 +272,7 @@ void put_prompt(Json& object, const Prompt& prompt) {
       Json one = {{"name", tool.name}, {"description", tool.description}, {"input_schema", tool.input_schema}};
       if (tool.strict) one["strict"] = true;
       if (tool.deferred) one["deferred"] = true;
+      if (tool.cache_mark) one["cache"] = true;
       tools.push_back(std::move(one));
     }
   }
@@ -322,6 +324,7 @@ std::string encode(const Command& command) {
                    if (!request.said.empty()) object["said"] = request.said;
                    if (request.events_to_skip != 0) object["events_to_skip"] = request.events_to_skip;
                    if (request.hash_logits) object["hash_logits"] = true;
+                   if (!request.marks.empty()) object["marks"] = request.marks;
                    if (request.keep_seconds != 0) object["keep_seconds"] = request.keep_seconds;
                  },
                  [&](const Cancel& cancel) { object = {{"cmd", "cancel"}, {"id", number_of(cancel.id)}}; },

@@ -107,6 +107,7 @@ struct Counted {
   std::vector<TokenId> tokens;
   std::string opening;  // See GenerateRequest::opening; goes with the tokens. So does
   std::string origin;   // GenerateRequest::origin.
+  std::vector<std::int32_t> marks;  // GenerateRequest::marks.
   bool operator==(const Counted&) const = default;
 };
 struct Event {  // Something happened to a request. Failed too answers a Count that could not be done.

@@ -58,6 +58,7 @@ TEST(Frames, BlocksToolsAndSettingsComeBackAsTheyWere) {
   request.said = {7, 8};
   request.events_to_skip = 1;
   request.keep_seconds = 300;
+  request.marks = {70, 900};
   request.hash_logits = true;
   Prompt& prompt = request.prompt;
   prompt.messages = {
@@ -66,7 +67,7 @@ TEST(Frames, BlocksToolsAndSettingsComeBackAsTheyWere) {
       {Role::user, std::vector<Block>{{ToolResultContent{"toolu_1", "42", true, {"Other"}}}, {ToolResultContent{"toolu_2", "", false, {}}, true}}},
       {Role::assistant, std::vector<Block>{}},
   };
-  prompt.tools = {{"Read", "Reads", R"({"type":"object"})", true, false}, {"Other", "", "{}", false, true}};
+  prompt.tools = {{"Read", "Reads", R"({"type":"object"})", true, false}, {"Other", "", "{}", false, true, true}};
   prompt.tool_choice = {ToolChoice::Kind::tool, "Read", true};
   prompt.thinking = {ThinkingSettings::Kind::adaptive, 1024, "high"};
   prompt.json_schema = R"({"type":"array"})";
@@ -102,7 +103,7 @@ TEST(Frames, ReportsComeBackAsTheyWere) {
   EXPECT_EQ(report_round_trip(hello), hello);
   const Ready ready{{"demo", "phi3", 12, 34, 56, 78}, 2, 4096, 99, "CPU", "model", "hermes", true, true, "/store", "why"};
   EXPECT_EQ(report_round_trip(ready), ready);
-  const Counted counted{RequestId{2}, 2, {5, 6}, "<think>", "12-34"};
+  const Counted counted{RequestId{2}, 2, {5, 6}, "<think>", "12-34", {1}};
   EXPECT_EQ(report_round_trip(counted), counted);
   EXPECT_EQ(event_round_trip(Started{5, 2, 1}), (Started{5, 2, 1}));
   EXPECT_EQ(event_round_trip(Prefilled{5, 20}), (Prefilled{5, 20}));

@@ -156,6 +156,7 @@ std::string encode(const Report& report) {
             if (!counted.tokens.empty()) object["tokens"] = counted.tokens;
             if (!counted.opening.empty()) object["opening"] = counted.opening;
             if (!counted.origin.empty()) object["origin"] = counted.origin;
+            if (!counted.marks.empty()) object["marks"] = counted.marks;
           },
           [&](const Event& event) {
             std::visit(Overloaded{
@@ -243,7 +244,7 @@ Result<Report> parse_report(std::string_view line) {
   } else if (name == "ready") {
     report = read_ready(reader);
   } else if (name == "counted") {
-    report = Counted{reader.id(), reader.integer<std::int32_t>("input_tokens", true).value_or(0), reader.tokens("tokens"), reader.text("opening"), reader.text("origin")};
+    report = Counted{reader.id(), reader.integer<std::int32_t>("input_tokens", true).value_or(0), reader.tokens("tokens"), reader.text("opening"), reader.text("origin"), reader.tokens("marks")};
   } else if (name == "started") {
     report = Event{reader.id(), Started{reader.integer<std::int32_t>("input_tokens", true).value_or(0),
                                         reader.integer<std::int32_t>("cached_tokens").value_or(0),

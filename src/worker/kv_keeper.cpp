@@ -82,7 +82,7 @@ std::int32_t KvKeeper::resumable(std::span<const TokenId> prompt, std::int32_t l
   return resume_at(prompt, std::max(0, std::min(length, static_cast<std::int32_t>(prompt.size()) - rows_min)), rows_min);
 }
 
-std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt, std::chrono::seconds keep_for) {
+std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt, std::chrono::seconds keep_for, std::span<const std::int32_t>) {
   std::optional<SequenceId> source, oldest;
   std::int32_t best = 0;
   for (std::int32_t i = 0; i < std::ssize(slots_); ++i) {

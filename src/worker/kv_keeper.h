@@ -20,7 +20,8 @@ class KvKeeper final : public SlotKeeper {
   // `store` may be null: then only what lies in slots is used again.
   KvKeeper(Engine& engine, std::unique_ptr<BlockStore> store, bool exact);
 
-  std::optional<SequenceId> take_slot(std::span<const TokenId> prompt, std::chrono::seconds keep_for) override;
+  std::optional<SequenceId> take_slot(std::span<const TokenId> prompt, std::chrono::seconds keep_for, std::span<const std::int32_t> marks) override;
+  std::int32_t kept(SequenceId, std::int32_t prompt_tokens) const override { return prompt_tokens; }
   bool any_free() const override;
   std::vector<SequenceId> spare_slots() const override;
   bool restoring(SequenceId slot) const override { return at(slot).restore.has_value(); }

@@ -37,6 +37,7 @@ struct Sequence {
   ThinkingBudget budget;
   bool restoring = false;
   std::int32_t cached_tokens = 0;   // Of the prompt, in place when it began.
+  std::int32_t kept_tokens = 0;     // As Usage has them.
   std::int32_t position = 0;        // Tokens in the KV cache.
   TokenId next = 0;                 // Sampled, not yet run. Meaningful once it decodes.
   std::int32_t output_tokens = 0;

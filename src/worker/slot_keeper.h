@@ -34,8 +34,11 @@ class SlotKeeper {
   virtual ~SlotKeeper() = default;
 
   // A slot for `prompt`, taken until release(). Call restore_some() until it is done.
-  // `keep_for`: the client asked that the prompt be kept so long (cache_control).
-  virtual std::optional<SequenceId> take_slot(std::span<const TokenId> prompt, std::chrono::seconds keep_for) = 0;
+  // `keep_for`: the client asked that the prompt be kept so long (cache_control); `marks`: and where in it, rising.
+  virtual std::optional<SequenceId> take_slot(std::span<const TokenId> prompt, std::chrono::seconds keep_for, std::span<const std::int32_t> marks) = 0;
+  std::optional<SequenceId> take_slot(std::span<const TokenId> prompt, std::chrono::seconds keep_for) { return take_slot(prompt, keep_for, {}); }
+  // Of its prompt, so many tokens will be found again where a later one shares them, as was asked.
+  virtual std::int32_t kept(SequenceId slot, std::int32_t prompt_tokens) const = 0;
   virtual bool any_free() const = 0;
   // Free slots that hold nothing, or nothing that the store does not have; none while memory is short.
   virtual std::vector<SequenceId> spare_slots() const = 0;

@@ -62,6 +62,11 @@ std::int32_t StateKeeper::cut_at(std::span<const TokenId> prompt, std::int32_t t
   return tokens;
 }
 
+// Of a mark of the client's.
+std::int32_t StateKeeper::place_of(std::span<const TokenId> prompt, std::int32_t mark) const {
+  return cut_at(prompt, in_grains(std::min(mark, static_cast<std::int32_t>(prompt.size()))));
+}
+
 // Whether all of what the slot holds is the beginning of `prompt`, no more than `most` of it.
 bool StateKeeper::goes_on_with(const Slot& slot, std::span<const TokenId> prompt, std::int32_t most) const {
   const auto held = static_cast<std::int32_t>(slot.tokens.size());
@@ -82,12 +87,24 @@ void StateKeeper::mark(Slot& slot, std::span<const TokenId> prompt, std::int32_t
   const std::int32_t last = cut_at(prompt, in_grains(static_cast<std::int32_t>(prompt.size()) - kLeftToRun));
   for (const Slot& other : slots_) slot.shared = std::max(slot.shared, in_grains(common(other.tokens, prompt)));
   if (slot.shared < last) slot.shared = cut_at(prompt, slot.shared);
-  // No chunk of fewer rows than kPrefillRowsMin between two of them.
-  if (worth(slot.shared - there) && slot.shared + kPrefillRowsMin <= last) slot.marks.push_back(slot.shared);
-  if (worth(last - (slot.marks.empty() ? there : slot.shared))) slot.marks.push_back(last);
+  std::vector<std::int32_t> wanted{slot.shared};
+  for (const std::int32_t asked : slot.asked) wanted.push_back(place_of(prompt, asked));
+  std::ranges::sort(wanted);
+  // Each saves something over the one before. No chunk of fewer rows than kPrefillRowsMin between two of them.
+  std::int32_t before = there;
+  for (const std::int32_t at : wanted) {
+    if (worth(at - before) && at + kPrefillRowsMin <= last) slot.marks.push_back(before = at);
+  }
+  if (worth(last - before)) slot.marks.push_back(last);
 }
 
-std::optional<SequenceId> StateKeeper::take_slot(std::span<const TokenId> prompt, std::chrono::seconds keep_for) {
+std::int32_t StateKeeper::kept(SequenceId id, std::int32_t prompt_tokens) const {
+  if (!store_) return prompt_tokens;  // In its slot, for what goes on from there.
+  const Slot& slot = at(id);
+  return slot.marks.empty() ? 0 : slot.marks.back();
+}
+
+std::optional<SequenceId> StateKeeper::take_slot(std::span<const TokenId> prompt, std::chrono::seconds keep_for, std::span<const std::int32_t> marks) {
   const auto most = std::max(0, static_cast<std::int32_t>(prompt.size()) - (exact_ ? kLeftToRun : 1));
   std::optional<SequenceId> live, alike, oldest;
   for (std::int32_t i = 0; i < std::ssize(slots_); ++i) {
@@ -114,7 +131,9 @@ std::optional<SequenceId> StateKeeper::take_slot(std::span<const TokenId> prompt
   slot.busy = true;
   slot.last_used = ++uses_;
   slot.keep_for = keep_for;
+  slot.asked.assign(marks.begin(), marks.end());
   mark(slot, prompt, from ? from->tokens : there);
+  keep_asked(slot, prompt);
   if (!from && live) {
     tokens_from_slots_ += static_cast<std::uint64_t>(there);
     return target;
@@ -127,6 +146,16 @@ std::optional<SequenceId> StateKeeper::take_slot(std::span<const TokenId> prompt
   slot.restore = from;
   if (from) slot.restore_prompt.assign(prompt.begin(), prompt.end());
   return target;
+}
+
+// What was made at the client's marks before is used, though something longer is gone on from.
+void StateKeeper::keep_asked(const Slot& slot, std::span<const TokenId> prompt) {
+  for (const std::int32_t asked : store_ ? std::span<const std::int32_t>(slot.asked) : std::span<const std::int32_t>()) {
+    const std::int32_t at = place_of(prompt, asked);
+    if (at < kGainMin) continue;
+    const BlockKey key = child_of(store_->fingerprint(), prompt.first(static_cast<std::size_t>(at)));
+    if (store_->has(key)) store_->used(std::span(&key, 1), slot.keep_for);
+  }
 }
 
 void StateKeeper::restore_some(SequenceId id) {

@@ -4,14 +4,15 @@
 //
 // Where checkpoints are made:
 //
-//   prompt  ......................|shared|.............................|8 left| answer |
-//                                 2nd                                  1st           3rd
+//   prompt  ......|cache_control|....|shared|..........................|8 left| answer |
+//                 4th              2nd                                 1st           3rd
 //
 //   1st  8 tokens before the prompt's end, while it is read: those 8 are run anyway when the same
 //        prompt, or a longer one, comes again. The prompt is cut there (chunk_end()).
 //   2nd  where another slot's tokens go another way: a beginning that was seen twice.
 //   3rd  at the end of a turn, when it has rested. In exact mode the answer was read again
 //        before that: from the last checkpoint on, for a state cannot be cut back to the answer's beginning.
+//   4th  where the client marked the prompt, if that was not computed before: at most four.
 //
 // In exact mode all of them lie at multiples of the engine's grain (Engine::state_grain); where that is not 1, the 3rd
 // is made while the answer is read again, without rest.
@@ -36,7 +37,8 @@ class StateKeeper final : public SlotKeeper {
 
   static constexpr std::int32_t kGainMin = 64;
 
-  std::optional<SequenceId> take_slot(std::span<const TokenId> prompt, std::chrono::seconds keep_for) override;
+  std::optional<SequenceId> take_slot(std::span<const TokenId> prompt, std::chrono::seconds keep_for, std::span<const std::int32_t> marks) override;
+  std::int32_t kept(SequenceId slot, std::int32_t prompt_tokens) const override;
   bool any_free() const override;
   std::vector<SequenceId> spare_slots() const override;
   bool restoring(SequenceId slot) const override { return at(slot).restore.has_value(); }
@@ -64,6 +66,7 @@ class StateKeeper final : public SlotKeeper {
     bool busy = false;
     std::uint64_t last_used = 0;
     std::chrono::seconds keep_for{0};
+    std::vector<std::int32_t> asked;      // Where the client asked for that, rising.
     std::vector<std::int32_t> marks;      // Where its prompt is to be stored; rising.
     std::int32_t shared = 0;              // The one that is not this conversation's alone.
     std::optional<Checkpoint> stored;     // The last one on the way to what it holds.
@@ -77,9 +80,11 @@ class StateKeeper final : public SlotKeeper {
   const Slot& at(SequenceId slot) const { return slots_[static_cast<std::size_t>(slot)]; }
   bool goes_on_at(std::span<const TokenId> prompt, std::int32_t tokens) const;
   std::int32_t cut_at(std::span<const TokenId> prompt, std::int32_t tokens) const;
+  std::int32_t place_of(std::span<const TokenId> prompt, std::int32_t mark) const;
   bool goes_on_with(const Slot& slot, std::span<const TokenId> prompt, std::int32_t most) const;
   std::int32_t in_grains(std::int32_t tokens) const { return tokens / grain_ * grain_; }
   void mark(Slot& slot, std::span<const TokenId> prompt, std::int32_t there) const;
+  void keep_asked(const Slot& slot, std::span<const TokenId> prompt);
   bool worth(std::int32_t tokens) const;
   bool is_due(const Slot& slot) const;
   void want_stored(SequenceId id);

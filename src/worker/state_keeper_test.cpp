@@ -47,10 +47,11 @@ class StateKeeperTest : public KeeperTest {
   }
 
   // As the step loop does it: chunks of up to 512 rows, cut where the keeper says.
-  Ran run(const std::vector<TokenId>& tokens, const std::vector<TokenId>& answer = {100, 101, 102}, bool release = true, std::chrono::seconds keep_for = 0s, int chunk = 512) {
-    const SequenceId slot = *keeper_->take_slot(tokens, keep_for);
+  Ran run(const std::vector<TokenId>& tokens, const std::vector<TokenId>& answer = {100, 101, 102}, bool release = true, std::chrono::seconds keep_for = 0s, int chunk = 512, const std::vector<std::int32_t>& marks = {}) {
+    const SequenceId slot = *keeper_->take_slot(tokens, keep_for, marks);
     while (keeper_->restoring(slot)) keeper_->restore_some(slot);
     const int cached = keeper_->held(slot);
+    kept_ = keeper_->kept(slot, static_cast<int>(tokens.size()));
     std::vector<TokenId> there(static_cast<std::size_t>(cached));
     if (cached > 0) engine_->read_kv(slot, 0, 0, cached, std::as_writable_bytes(std::span(there)));
     EXPECT_TRUE(std::ranges::equal(there, std::span(tokens).first(there.size()))) << "what is in place is the prompt's";
@@ -80,6 +81,20 @@ class StateKeeperTest : public KeeperTest {
     const auto end = std::ranges::find_if(rest.subspan(1), [](TokenId token) { return !is_picture(token) || begins_picture(token); });
     step(slot, rest.first(static_cast<std::size_t>(end - rest.begin())), true);
   }
+
+  // One whose client marked it there.
+  Ran run_marked(const std::vector<TokenId>& tokens, const std::vector<std::int32_t>& marks) { return run(tokens, {100, 101, 102}, true, 300s, 512, marks); }
+
+  // The tokens of the checkpoints on disk, rising.
+  std::vector<int> places_on_disk() {
+    EXPECT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
+    std::vector<int> places;
+    for (const auto& path : files_on_disk()) places.push_back(std::stoi(path.stem().string().substr(33)));
+    std::ranges::sort(places);
+    return places;
+  }
+
+  int kept_ = 0;  // What the last one's keeper said.
 
   // Nobody asks for a while: what is to be stored is stored, answers are read again.
   void rest() {
@@ -157,6 +172,54 @@ TEST_F(StateKeeperTest, ABeginningThatWasSeenTwiceGetsItsOwnCheckpoint) {
   EXPECT_EQ(run(joined(common, prompt(4, 90))).cached, 400);
   restart();
   EXPECT_EQ(run(joined(common, prompt(5, 90))).cached, 400);
+}
+
+TEST_F(StateKeeperTest, AMarkOfTheClientIsFoundByWhatSharesTheBeginningUpToItAlone) {
+  const auto common = prompt(1, 400);
+  EXPECT_EQ(run_marked(joined(common, prompt(2, 300)), {400}).cached, 0);
+  EXPECT_EQ(kept_, 692) << "and the end, as ever";
+  EXPECT_EQ(places_on_disk(), (std::vector{400, 692}));
+  EXPECT_EQ(run_marked(joined(common, prompt(3, 120)), {400}).cached, 400);
+  for (int other = 5; other < 9; ++other) run(prompt(other, 300));
+  EXPECT_EQ(run_marked(joined(common, prompt(4, 90)), {400}).cached, 400) << "after other conversations took the slots";
+  restart();
+  EXPECT_EQ(run_marked(joined(common, prompt(9, 90)), {400}).cached, 400) << "and in another process";
+  EXPECT_EQ(run_marked(joined(prompt(1, 399), prompt(9, 90)), {399}).cached, 0) << "a checkpoint cannot be cut";
+}
+
+TEST_F(StateKeeperTest, MarksThatSaveLittleOverTheOneBeforeGetNone) {
+  const auto place = [this](int number, int length, const std::vector<std::int32_t>& marks) {
+    for (const auto& path : files_on_disk()) fs::remove(path);
+    restart();
+    run_marked(prompt(number, length), marks);
+    return places_on_disk();
+  };
+  EXPECT_EQ(place(1, 500, {30, 100, 120, 300, 363, 364}), (std::vector{100, 300, 364, 492}));
+  EXPECT_EQ(place(2, 500, {470}), (std::vector{470})) << "the end saves 22 more than the mark";
+  EXPECT_EQ(place(3, 500, {490}), (std::vector{492})) << "fewer than eight rows would be left between them";
+  EXPECT_EQ(place(4, 60, {30}), (std::vector<int>{}));
+  EXPECT_EQ(kept_, 0) << "and the client is told";
+  restart(true, true, 1u << 30, 64);
+  for (const auto& path : files_on_disk()) fs::remove(path);
+  restart(true, true, 1u << 30, 64);
+  run_marked(prompt(5, 500), {200, 250, 300});
+  EXPECT_EQ(places_on_disk(), (std::vector{192, 256, 448})) << "in grains";
+}
+
+TEST_F(StateKeeperTest, WhatLiesAtAMarkStaysWhileItsConversationGoesOn) {
+  const std::uint64_t one = block_file_bytes({{}, {}, std::vector<TokenId>(392), {std::uint64_t{392 * 8}}, true});
+  restart(true, true, one * 4);
+  const auto common = prompt(1, 200);
+  const auto first = joined(common, prompt(2, 200));
+  run(first, {100}, true, 0s, 512, {200});
+  ASSERT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
+  EXPECT_EQ(run_marked(joined(first, prompt(3, 30)), {200}).cached, 392);
+  for (int other = 5; other < 12; ++other) {
+    run(prompt(other, 300), {100});
+    ASSERT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
+  }
+  EXPECT_GT(keeper_->facts().store_blocks_evicted, 0u);
+  EXPECT_EQ(run(joined(common, prompt(4, 90))).cached, 200);
 }
 
 TEST_F(StateKeeperTest, ACheckpointIsMadeWhereverChunksAreCut) {

@@ -113,7 +113,8 @@ void StepLoop::admit_waiting() {
   while (!waiting_.empty() && !will_share(waiting_.front())) {
     if (keeper_->any_free()) rereading_.reset();  // What was reread so far stays; its slot may be taken now.
     if (check_) check_->forget();
-    const auto slot = keeper_->take_slot(waiting_.front().prompt.tokens, std::chrono::seconds(waiting_.front().keep_seconds));
+    const GenerateRequest& first = waiting_.front();
+    const auto slot = keeper_->take_slot(first.prompt.tokens, std::chrono::seconds(first.keep_seconds), first.marks);
     if (!slot) return;
     GenerateRequest request = std::move(waiting_.front());
     waiting_.pop_front();
@@ -150,8 +151,8 @@ void StepLoop::begin(GenerateRequest request, SequenceId slot) {
 void StepLoop::restored(Sequence& sequence) {
   sequence.restoring = false;
   sequence.position = sequence.cached_tokens = keeper_->held(sequence.slot);
-  const std::int32_t kept = sequence.request.keep_seconds > 0 ? sequence.prompt_tokens() - sequence.cached_tokens : 0;
-  port_.send(wire::Event{sequence.request.id, Started{sequence.prompt_tokens(), sequence.cached_tokens, kept}});
+  if (sequence.request.keep_seconds > 0) sequence.kept_tokens = std::max(0, keeper_->kept(sequence.slot, sequence.prompt_tokens()) - sequence.cached_tokens);
+  port_.send(wire::Event{sequence.request.id, Started{sequence.prompt_tokens(), sequence.cached_tokens, sequence.kept_tokens}});
   sequence.events_to_skip = sequence.request.events_to_skip;
   if (!sequence.request.said.empty()) replay(sequence);
 }
@@ -425,8 +426,7 @@ void StepLoop::finish(Sequence& sequence, FinishReason reason) {
   Finished finished;
   finished.reason = reason;
   finished.stop_sequence = sequence.answer.stopped_by();
-  const std::int32_t kept = sequence.request.keep_seconds > 0 ? sequence.prompt_tokens() - sequence.cached_tokens : 0;
-  finished.usage = {sequence.prompt_tokens(), sequence.cached_tokens, sequence.output_tokens, kept};
+  finished.usage = {sequence.prompt_tokens(), sequence.cached_tokens, sequence.output_tokens, sequence.kept_tokens};
   finished.tokens = std::move(sequence.unreported);
   finished.logit_hashes = std::move(sequence.logit_hashes);
   finished.prefill_us = sequence.prefill_us;

@@ -11,6 +11,7 @@
 #include "chat/answer_grammar.h"
 #include "chat/chat_template.h"
 #include "platform/memory.h"
+#include "worker/cache_marks.h"
 #include "worker/last_word.h"
 #include "worker/prompt_reader.h"
 #include "worker/step_loop.h"
@@ -62,8 +63,9 @@ class WireThread {
     if (auto grammar = answer_grammar(count.prompt, read ? read->opening : std::string(), chat_.tool_syntax(), chat_.thinking_marks()); read && !grammar) read = std::move(grammar).error();
     if (!read) return port_.send(wire::Event{count.id, Failed{std::move(read).error()}});
     answers_recognised_ += static_cast<std::uint64_t>(read->answers_recognised);
-    wire::Counted counted{count.id, static_cast<std::int32_t>(read->tokens.size()), {}, {}, {}};
+    wire::Counted counted{count.id, static_cast<std::int32_t>(read->tokens.size()), {}, {}, {}, {}};
     if (count.wants_tokens) {
+      counted.marks = marks_of(count.prompt, read->tokens);
       counted.tokens = std::move(read->tokens);
       counted.opening = std::move(read->opening);
       counted.origin = std::move(read->origin);
@@ -78,6 +80,7 @@ class WireThread {
     if (request.prompt.tokens.empty()) {  // Else they came with the tokens.
       request.opening = std::move(read->opening);
       request.origin = std::move(read->origin);
+      request.marks = marks_of(request.prompt, read->tokens);
       answers_recognised_ += static_cast<std::uint64_t>(read->answers_recognised);
     }
     auto grammar = answer_grammar(request.prompt, request.opening, chat_.tool_syntax(), chat_.thinking_marks());
@@ -115,6 +118,11 @@ class WireThread {
     wire::KvFacts kv = progress_.kv();
     kv.answers_recognised = answers_recognised_;
     port_.send(wire::HealthReport{"ready", progress_.running, progress_.waiting, progress_.steps, engine_.pulse(), std::move(kv), progress_.pace()});
+  }
+
+  // Where the state can be cut, the prompt's end is enough.
+  std::vector<std::int32_t> marks_of(const Prompt& prompt, std::span<const TokenId> tokens) {
+    return engine_.kv_shape() != nullptr ? std::vector<std::int32_t>() : cache_marks(prompts_, prompt, tokens);
   }
 
   const Engine& engine_;

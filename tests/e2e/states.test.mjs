@@ -112,6 +112,59 @@ for (const shape of ["tiny-gemma3", "tiny-lfm2", "tiny-mamba2"]) {
   });
 }
 
+for (const shape of ["tiny-gemma3", "tiny-lfm2", "tiny-mamba2"]) {
+  test(`${shape}: what is shared up to a cache_control mark is not computed again, and answers as cold`, async (t) => {
+    const store = join(folder, `store-marks-${shape}`);
+    const asked = (number) => ({
+      messages: [
+        { role: "system", content: [{ type: "text", text: words(50, 150), cache: true }] },
+        { role: "user", content: [{ type: "text", text: words(number, 90) }] },
+      ],
+      keep_seconds: 300,
+    });
+    let id = 100;
+    let worker = await start(t, shape, store);
+    const cold = await worker.generate({ id: ++id, ...asked(1), ...seeded });
+    assert.equal(started(cold).cached_tokens, 0);
+    assert.ok(started(cold).kept_tokens > started(cold).input_tokens - 80 && started(cold).kept_tokens < started(cold).input_tokens, "as much as will be found again");
+    worker.send({ cmd: "count", id: ++id, messages: asked(1).messages.slice(0, 1).concat({ role: "user", content: "a" }) });
+    const { input_tokens: shared } = await worker.when((r) => r.event === "counted" && r.id === id);
+    const found = async (number, what) => {
+      const fresh = await start(t, shape, undefined);
+      const expected = await fresh.generate({ id: 1, ...asked(number), ...seeded });
+      await fresh.stop();
+      const result = await worker.generate({ id: ++id, ...asked(number), ...seeded });
+      const { cached_tokens } = started(result);
+      assert.ok(cached_tokens > shared - 100 && cached_tokens < shared, `${what}: ${cached_tokens} of some ${shared}`);
+      assert.deepEqual(result.tokens, expected.tokens, what);
+      assert.deepEqual(result.last.logit_hashes, expected.last.logit_hashes, `${what}: logits`);
+    };
+    await found(2, "at once");
+    for (const other of [21, 22, 23]) await worker.generate({ id: ++id, messages: [{ role: "user", content: words(other, 90) }], ...seeded });
+    await found(3, "after other conversations");
+    await settled(worker);
+    worker.child.kill("SIGKILL");
+    await worker.exited;
+    worker = await start(t, shape, store);
+    await found(4, "after kill -9");
+    await worker.stop();
+  });
+}
+
+test("through the API: the usage says what a mark kept, and what was read from it", async () => {
+  const server = await Server.start({ modelFile: model("tiny-lfm2"), args: ["--slots", "2", "--context", "2048", "--store", join(folder, "store-usage")] });
+  const turn = async (number) => {
+    const system = [{ type: "text", text: words(60, 150), cache_control: { type: "ephemeral" } }];
+    const { usage } = await (await server.post(ask(words(number, 90), { system, temperature: 0, max_tokens: 4 }))).json();
+    return [usage.cache_read_input_tokens, usage.cache_creation_input_tokens, usage.input_tokens];
+  };
+  const [none, made, rest] = await turn(1);
+  assert.ok(none === 0 && made > 0 && rest === 8, `${none} ${made} ${rest}: all but the last eight are kept`);
+  const [read, more] = await turn(2);
+  assert.ok(read > 0 && more > 0 && read + more > made - 40, `${read} ${more} of ${made}`);
+  await server.stop();
+});
+
 test("through the API: a second turn and a restarted worker read their prompt from a checkpoint", async () => {
   const server = await Server.start({ modelFile: model("tiny-lfm2"), args: ["--slots", "2", "--context", "2048", "--store", join(folder, "store-api")] });
   const health = await server.until((health) => health.kv.exact !== null);

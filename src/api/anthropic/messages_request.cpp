@@ -454,7 +454,10 @@ class PromptReader {
         if (!value->is_boolean()) return wrong(at + "." + field, "must be true or false");
         *flag = value->get<bool>();
       }
-      if (const Json* mark = find(tool, "cache_control")) note_cache_control(*mark);
+      if (const Json* mark = find(tool, "cache_control")) {
+        note_cache_control(*mark);
+        made.cache_mark = true;
+      }
       if (!names.insert(made.name).second) return wrong(at + ".name", fmt::format("'{}' stands twice; names of tools must be unique", made.name));
       request_.prompt.tools.push_back(std::move(made));
     }
