@@ -1,8 +1,11 @@
-// Measures Pace: moving averages over the last dozens of steps.
+// Measures Pace: moving averages over the last dozens of steps. The first of a kind counts only until there is a
+// second: pages come in then, and threads awake.
 //
 //   Threads  the engine thread.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 
 #include "core/pace.h"
@@ -21,7 +24,8 @@ class PaceMeter {
   void decoded(std::size_t rows, std::chrono::duration<double> took) {
     if (pace_.step_seconds.empty()) pace_.step_seconds.resize(static_cast<std::size_t>(kDecodeRowsMax));
     double& average = pace_.step_seconds[rows - 1];
-    average = average == 0 ? took.count() : average + kNewest * (took.count() - average);
+    const std::size_t before = steps_[rows - 1]++;
+    average += std::max(kNewest, 1 / std::max(1.0, static_cast<double>(before))) * (took.count() - average);
   }
   Pace pace() const {
     Pace pace = pace_;
@@ -34,13 +38,16 @@ class PaceMeter {
   static constexpr double kNewest = 0.05;
   struct Rate {
     double tokens = 0, seconds = 0;
+    int pieces = 0;
     void add(double more_tokens, double more_seconds) {
+      if (pieces < 2 && pieces++ == 1) tokens = seconds = 0;
       tokens = (1 - kNewest) * tokens + more_tokens;
       seconds = (1 - kNewest) * seconds + more_seconds;
     }
     double rate() const { return seconds > 0 ? tokens / seconds : 0; }
   };
   Rate alone_, beside_;
+  std::array<std::size_t, kDecodeRowsMax> steps_{};
   Pace pace_;
 };
 
