@@ -6,9 +6,41 @@
 namespace pensieve {
 namespace {
 
-constexpr double kNewest = 0.1;  // Weight of the newest in moving averages.
+// Before any answer is known they end by themselves as often as this.
+constexpr double kTokensPrior = 2000;
 
 }  // namespace
+
+void AnswerLengths::add(std::int64_t tokens, bool cut_off) {
+  known_.push_back({tokens, cut_off});
+  if (known_.size() > kKnownMax) known_.pop_front();
+}
+
+double AnswerLengths::expected_left(std::int64_t said, std::int64_t max_tokens) const {
+  if (said >= max_tokens) return 0;
+  std::vector<Known> longer;
+  double tokens = kTokensPrior, ends = 1;
+  for (const Known& known : known_) {
+    tokens += static_cast<double>(known.tokens);
+    ends += known.cut_off ? 0 : 1;
+    if (known.tokens > said) longer.push_back(known);
+  }
+  std::ranges::sort(longer, {}, &Known::tokens);
+  double left = 0, goes_on = 1;
+  auto at = static_cast<double>(said);
+  const auto end = static_cast<double>(max_tokens);
+  auto those = static_cast<double>(longer.size());
+  for (const Known& known : longer) {
+    const double next = std::min(static_cast<double>(known.tokens), end);
+    left += goes_on * (next - at);
+    at = next;
+    if (at >= end) return left;
+    if (!known.cut_off) goes_on *= 1 - 1 / those;
+    --those;
+  }
+  const double each = ends / tokens;
+  return left + goes_on * (1 - std::exp(-each * (end - at))) / each;
+}
 
 Forecast::Entry Forecast::enter(std::span<const TokenId> prompt, std::int64_t max_tokens) {
   std::vector<BlockKey> blocks = chain_of(BlockKey{}, prompt);
@@ -18,13 +50,24 @@ Forecast::Entry Forecast::enter(std::span<const TokenId> prompt, std::int64_t ma
   return {this, std::prev(jobs_.end()), std::move(blocks)};
 }
 
+void Forecast::Entry::began(TimePoint now) {
+  if (!forecast_->step_began_) forecast_->step_began_ = now;
+}
+
+void Forecast::Entry::left_to_read(std::int64_t tokens, TimePoint now) {
+  job_->prompt_left = tokens;
+  forecast_->step_began_ = now;
+}
+
+void Forecast::Entry::said(std::int64_t tokens, TimePoint now) {
+  job_->said += tokens;
+  job_->prompt_left = 0;
+  forecast_->step_began_ = now;
+}
+
 void Forecast::Entry::ended(bool at_max_tokens) {
   Forecast& forecast = *forecast_;
-  forecast.full_share_ += kNewest * ((at_max_tokens ? 1.0 : 0.0) - forecast.full_share_);
-  if (!at_max_tokens) {
-    const auto said = static_cast<double>(job_->said);
-    forecast.answer_tokens_ = forecast.answer_tokens_ == 0 ? said : forecast.answer_tokens_ + kNewest * (said - forecast.answer_tokens_);
-  }
+  forecast.answers_.add(job_->said, at_max_tokens);
   for (const BlockKey& name : blocks_) {
     if (!forecast.seen_.insert(name).second) continue;
     forecast.seen_order_.push_back(name);
@@ -34,16 +77,12 @@ void Forecast::Entry::ended(bool at_max_tokens) {
   }
 }
 
-// An answer that has gone on for longer than usual goes on for a while more.
-double Forecast::expected_left(const Job& job) const {
-  const auto to_max = static_cast<double>(std::max<std::int64_t>(0, job.max_tokens - job.said));
-  const double usual = std::max(answer_tokens_ - static_cast<double>(job.said), answer_tokens_ / 4);
-  return full_share_ * to_max + (1 - full_share_) * std::min(to_max, usual);
-}
-
 std::vector<Forecast::Job> Forecast::expected() const {
   std::vector<Job> jobs;
-  for (const Job& job : jobs_) jobs.push_back({job.prompt_left, 0, static_cast<std::int64_t>(std::lround(expected_left(job)))});
+  for (const Job& job : jobs_) {
+    const double left = answers_.expected_left(job.said, job.max_tokens);
+    jobs.push_back({job.prompt_left, 0, static_cast<std::int64_t>(std::lround(left))});
+  }
   return jobs;
 }
 
@@ -59,8 +98,13 @@ double Forecast::step_seconds(std::size_t rows) const {
   return 0;
 }
 
+// Seconds since the worker began the step that it is at.
+double Forecast::under_way(TimePoint now) const {
+  return jobs_.size() > 1 && step_began_ ? std::max(0.0, seconds(now - *step_began_)) : 0.0;
+}
+
 // From event to event: a prompt is read to its end, or an answer ends. `max_tokens` is what is left to say.
-Forecast::Times Forecast::run(std::vector<Job> jobs) const {
+Forecast::Times Forecast::run(std::vector<Job> jobs, double under_way) const {
   Times times;
   times.slot_in.resize(jobs.size());
   times.first_in.resize(jobs.size());
@@ -70,9 +114,10 @@ Forecast::Times Forecast::run(std::vector<Job> jobs) const {
   std::vector<std::size_t> active;
   std::size_t next = 0;
   double now = 0;
+  bool first = true;
   while (true) {
     for (; next < jobs.size() && active.size() < slots_; ++next) {
-      times.slot_in[next] = now;
+      times.slot_in[next] = std::max(0.0, now);
       active.push_back(next);
     }
     if (active.empty()) break;
@@ -85,6 +130,13 @@ Forecast::Times Forecast::run(std::vector<Job> jobs) const {
       ++decoding;
     }
     const double step = step_seconds(decoding);
+    if (std::exchange(first, false)) {  // A part of this step is done.
+      double whole = step;
+      if (reading != active.end()) whole = static_cast<double>(jobs[*reading].prompt_left) * alone;
+      if (reading != active.end() && decoding > 0)
+        whole = std::min(static_cast<double>(jobs[*reading].prompt_left), chunk) * beside;
+      now -= std::min(under_way, whole);
+    }
     std::int64_t steps = least;
     std::optional<std::size_t> read_now;
     if (reading != active.end()) {
@@ -97,7 +149,7 @@ Forecast::Times Forecast::run(std::vector<Job> jobs) const {
       job.prompt_left -= static_cast<std::int64_t>(tokens);
       if (to_its_end) {
         read_now = *reading;
-        times.first_in[*reading] = now;  // The prompt's last step samples it.
+        times.first_in[*reading] = std::max(0.0, now);  // The prompt's last step samples it.
         job.prompt_left = 0;
         --job.max_tokens;
       }
@@ -111,18 +163,30 @@ Forecast::Times Forecast::run(std::vector<Job> jobs) const {
       return job.max_tokens <= 0;
     });
   }
-  times.all_in = now;
+  times.all_in = std::max(0.0, now);
   return times;
 }
 
-std::optional<double> Forecast::first_token_in() const {
+std::optional<Forecast::Parts> Forecast::first_token(TimePoint now) const {
   if (!measured() || jobs_.empty()) return std::nullopt;
-  return run(expected()).first_in.back();
+  const std::vector<Job> jobs = expected();
+  const Times times = run(jobs, under_way(now));
+  Parts parts{times.slot_in.back(), times.first_in.back(), jobs.back().prompt_left, jobs.size() - 1, 0, 0};
+  for (std::size_t i = 0; i < parts.ahead; ++i) {
+    parts.to_read += jobs[i].prompt_left;
+    parts.to_say += jobs[i].max_tokens;
+  }
+  return parts;
 }
 
-std::optional<double> Forecast::place_in(std::size_t n) const {
+std::optional<double> Forecast::first_token_in(TimePoint now) const {
+  const auto parts = first_token(now);
+  return parts ? std::optional(parts->first_in) : std::nullopt;
+}
+
+std::optional<double> Forecast::place_in(std::size_t n, TimePoint now) const {
   if (!measured() || jobs_.empty()) return std::nullopt;
-  const Times times = run(expected());
+  const Times times = run(expected(), under_way(now));
   const std::size_t waiting = jobs_.size() > slots_ ? jobs_.size() - slots_ : 0;
   if (n <= waiting) return times.slot_in[slots_ + n - 1];
   // Beyond those that are known, as fast as they go.

@@ -4,7 +4,7 @@
 //
 //   Owns     what is known of every request from its admission to its end (Job), how
 //            long answers have been lately, and which prompts were read lately.
-//   Threads  the I/O thread. Time is not asked for: everything is relative to now.
+//   Threads  the I/O thread. Time comes in as an argument.
 //   Units    seconds; tokens.
 //   Errors   none: without a measured pace there is no forecast (nullopt).
 //
@@ -23,11 +23,30 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "cache/block_key.h"
 #include "core/pace.h"
 #include "core/request.h"
 
 namespace pensieve {
+
+// How long answers are, from the last ones: those that max_tokens ended would have gone on.
+class AnswerLengths {
+ public:
+  void add(std::int64_t tokens, bool cut_off);
+  // What is to be expected of an answer that said so much, up to `max_tokens`: an estimate by Kaplan and Meier, and
+  // beyond the longest one known as often as they end by themselves.
+  double expected_left(std::int64_t said, std::int64_t max_tokens) const;
+
+  static constexpr std::size_t kKnownMax = 64;
+
+ private:
+  struct Known {
+    std::int64_t tokens = 0;
+    bool cut_off = false;
+  };
+  std::deque<Known> known_;
+};
 
 class Forecast {
  public:
@@ -43,10 +62,13 @@ class Forecast {
     Entry(Entry&& other) noexcept : forecast_(std::exchange(other.forecast_, nullptr)), job_(other.job_), blocks_(std::move(other.blocks_)) {}
     Entry& operator=(Entry&&) = delete;
     ~Entry() {
-      if (forecast_ != nullptr) forecast_->jobs_.erase(job_);
+      if (forecast_ == nullptr) return;
+      forecast_->jobs_.erase(job_);
+      if (forecast_->jobs_.empty()) forecast_->step_began_.reset();
     }
-    void left_to_read(std::int64_t tokens) { job_->prompt_left = tokens; }
-    void said(std::int64_t tokens) { job_->said += tokens; job_->prompt_left = 0; }
+    void began(TimePoint now);  // The worker has it.
+    void left_to_read(std::int64_t tokens, TimePoint now);
+    void said(std::int64_t tokens, TimePoint now);
     void ended(bool at_max_tokens);  // By itself, after so much was said: what answers are like.
 
    private:
@@ -63,10 +85,20 @@ class Forecast {
   const Pace& pace() const { return pace_; }
   Entry enter(std::span<const TokenId> prompt, std::int64_t max_tokens);
 
+  // What a forecast was made of, to be held against what came.
+  struct Parts {
+    double slot_in = 0;        // When it has a slot,
+    double first_in = 0;       // and its first token.
+    std::int64_t own = 0;      // Tokens of its prompt that are to be read.
+    std::size_t ahead = 0;     // Requests before it,
+    std::int64_t to_read = 0;  // what they have left to read
+    std::int64_t to_say = 0;   // and to say.
+  };
   // Of the request that entered last.
-  std::optional<double> first_token_in() const;
+  std::optional<Parts> first_token(TimePoint now) const;
+  std::optional<double> first_token_in(TimePoint now) const;
   // When the n-th (from 1) of those that wait now, or will wait, has left the line for a slot.
-  std::optional<double> place_in(std::size_t n) const;
+  std::optional<double> place_in(std::size_t n, TimePoint now) const;
 
   static constexpr std::size_t kBlocksMax = 4096;
 
@@ -76,17 +108,17 @@ class Forecast {
     std::vector<double> first_in;  // and when its first token comes.
     double all_in = 0;             // When all of them have ended.
   };
-  Times run(std::vector<Job> jobs) const;
+  Times run(std::vector<Job> jobs, double under_way) const;
   std::vector<Job> expected() const;
-  double expected_left(const Job& job) const;
+  double under_way(TimePoint now) const;
   double step_seconds(std::size_t rows) const;
   bool measured() const { return pace_.alone_tokens_per_second > 0; }
 
   std::size_t slots_;
   Pace pace_;
   std::list<Job> jobs_;
-  double full_share_ = 1;     // Of answers, that went on to max_tokens. Moving averages, both.
-  double answer_tokens_ = 0;  // Of the others.
+  std::optional<TimePoint> step_began_;  // The worker's, as far as it was heard of those that are here.
+  AnswerLengths answers_;
   std::set<BlockKey> seen_;
   std::deque<BlockKey> seen_order_;
 };

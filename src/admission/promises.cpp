@@ -20,9 +20,9 @@ void Promises::forget_old(TimePoint now) {
   for (std::size_t i = 0; i < old; ++i) kept_share_ -= kNewest * kept_share_;
 }
 
-void Promises::make(BodyKey key, TimePoint due, TimePoint now) {
+void Promises::make(BodyKey key, TimePoint due, TimePoint now, bool sure) {
   forget_old(now);
-  if (promises_.size() < kPromisesMax) promises_.push_back({key, due});
+  if (promises_.size() < kPromisesMax) promises_.push_back({key, due, sure});
 }
 
 bool Promises::redeem(BodyKey key, TimePoint now) {
@@ -39,9 +39,15 @@ std::size_t Promises::expected_until(TimePoint until, TimePoint now) {
   return static_cast<std::size_t>(std::ceil(kept_share_ * static_cast<double>(due)));
 }
 
+bool Promises::any_open(TimePoint now) {
+  forget_old(now);
+  return !promises_.empty();
+}
+
 std::size_t Promises::due_until(TimePoint until, TimePoint now) {
   forget_old(now);
-  return static_cast<std::size_t>(std::ranges::count_if(promises_, [until](const Promise& promise) { return promise.due <= until; }));
+  return static_cast<std::size_t>(std::ranges::count_if(
+      promises_, [until](const Promise& promise) { return promise.sure && promise.due <= until; }));
 }
 
 }  // namespace pensieve

@@ -27,18 +27,21 @@ class Promises {
   static constexpr std::chrono::milliseconds kGrace{5000};
   static constexpr std::chrono::milliseconds kEarly{500};  // Clocks and roundings differ.
 
-  void make(BodyKey key, TimePoint due, TimePoint now);
+  // Not `sure`: it was told to come, but no place can be foreseen for it, and none is kept.
+  void make(BodyKey key, TimePoint due, TimePoint now, bool sure = true);
   // True once for each promise whose time has come.
   bool redeem(BodyKey key, TimePoint now);
-  // How many will come, or should have come a moment ago, until `until`; promised, and to be expected.
+  // Of those that are sure: how many will come, or should have come a moment ago, until `until`; promised, and to be
+  // expected.
   std::size_t due_until(TimePoint until, TimePoint now);
   std::size_t expected_until(TimePoint until, TimePoint now);
-  std::size_t open(TimePoint now) { return due_until(TimePoint::max(), now); }
+  bool any_open(TimePoint now);
 
  private:
   struct Promise {
     BodyKey key{};
     TimePoint due{};
+    bool sure = true;
   };
   void forget_old(TimePoint now);
   std::deque<Promise> promises_;

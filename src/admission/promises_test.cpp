@@ -24,7 +24,7 @@ TEST(Promises, TwoOfTheSameAreTwo) {
   promises.make(key, kStart + 1s, kStart);
   promises.make(key, kStart + 2s, kStart);
   EXPECT_EQ(promises.due_until(kStart + 1s, kStart), 1u);
-  EXPECT_EQ(promises.open(kStart), 2u);
+  EXPECT_EQ(promises.due_until(TimePoint::max(), kStart), 2u);
   EXPECT_TRUE(promises.redeem(key, kStart + 1s));
   EXPECT_FALSE(promises.redeem(key, kStart + 1s));
   EXPECT_TRUE(promises.redeem(key, kStart + 2s));
@@ -33,8 +33,8 @@ TEST(Promises, TwoOfTheSameAreTwo) {
 TEST(Promises, WhoDoesNotComeIsForgotten) {
   Promises promises;
   promises.make(key_of_body("x"), kStart + 1s, kStart);
-  EXPECT_EQ(promises.open(kStart + 6s), 1u);
-  EXPECT_EQ(promises.open(kStart + 6001ms), 0u);
+  EXPECT_EQ(promises.due_until(TimePoint::max(), kStart + 6s), 1u);
+  EXPECT_EQ(promises.due_until(TimePoint::max(), kStart + 6001ms), 0u);
 }
 
 TEST(Promises, WhereFewComeFewPlacesAreKept) {
@@ -59,10 +59,20 @@ TEST(Promises, WhereFewComeFewPlacesAreKept) {
   EXPECT_GE(expected_of_a_hundred(), 99u);
 }
 
+TEST(Promises, NoPlaceIsKeptForThoseWhoWereOnlyToldToCome) {
+  Promises promises;
+  const BodyKey key = key_of_body("x");
+  promises.make(key, kStart + 1s, kStart, false);
+  EXPECT_TRUE(promises.any_open(kStart));
+  EXPECT_EQ(promises.due_until(kStart + 1s, kStart), 0u);
+  EXPECT_TRUE(promises.redeem(key, kStart + 1s)) << "but it comes before those who were told nothing";
+  EXPECT_FALSE(promises.any_open(kStart + 1s));
+}
+
 TEST(Promises, AreBounded) {
   Promises promises;
   for (std::size_t i = 0; i < 2 * Promises::kPromisesMax; ++i) promises.make(BodyKey{i}, kStart + 1s, kStart);
-  EXPECT_EQ(promises.open(kStart), Promises::kPromisesMax);
+  EXPECT_EQ(promises.due_until(TimePoint::max(), kStart), Promises::kPromisesMax);
 }
 
 TEST(Promises, ABodyIsKnownByAllOfItsBytes) {

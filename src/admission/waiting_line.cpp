@@ -21,7 +21,7 @@ WaitingLine::WaitingLine(boost::asio::any_io_executor executor, std::size_t slot
 
 Result<WaitingLine::Place> WaitingLine::try_enter(std::size_t reserved, bool promised) {
   const std::size_t taken = promised ? waiting() : waiting() + reserved;
-  const std::size_t room = promised ? queue_max() + (queue_max() + 3) / 4 : queue_max();
+  const std::size_t room = promised ? queue_max() + std::min(queue_max(), queue_max() / 2 + 2) : queue_max();
   if (running_ == slots_ && taken >= room) {
     return Error{ErrorCode::overloaded, "all slots are busy and the waiting line is full"};
   }

@@ -55,8 +55,8 @@ class WaitingLine {
 
   WaitingLine(boost::asio::any_io_executor executor, std::size_t slots, std::size_t queue_max);
 
-  // `reserved`: places in the line that others were promised. One who was promised one gets it, even when
-  // the line is full: up to a quarter more.
+  // `reserved`: places in the line that others were promised. One who was promised one gets it, even when the
+  // line is full: up to half of it and two more, for they come in clusters.
   Result<Place> try_enter(std::size_t reserved = 0, bool promised = false);
   // Seconds after which a place is likely: 1 to 60 (agents give up above).
   int retry_after_seconds() const;

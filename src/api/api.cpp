@@ -123,10 +123,11 @@ struct Api::Run final : EventSink {
 
   // What is left of it to read and to say, for the forecasts of those behind it.
   void follow(const StreamEvent& event) {
-    if (const auto* started = std::get_if<Started>(&event)) job->left_to_read(started->input_tokens - started->cached_tokens);
-    else if (const auto* read = std::get_if<Prefilled>(&event)) job->left_to_read(read->total_tokens - read->done_tokens);
-    else std::visit([this](const auto& part) {
-      if constexpr (requires { part.tokens; }) job->said(std::ssize(part.tokens));
+    const TimePoint now = SteadyClock::now();
+    if (const auto* started = std::get_if<Started>(&event)) job->left_to_read(started->input_tokens - started->cached_tokens, now);
+    else if (const auto* read = std::get_if<Prefilled>(&event)) job->left_to_read(read->total_tokens - read->done_tokens, now);
+    else std::visit([this, now](const auto& part) {
+      if constexpr (requires { part.tokens; }) job->said(std::ssize(part.tokens), now);
     }, event);
     const auto* finished = std::get_if<Finished>(&event);
     if (finished == nullptr || finished->reason == FinishReason::cancelled) return;
@@ -149,6 +150,13 @@ struct Api::Run final : EventSink {
       supervisor.resume(id);
     }
     co_return event;
+  }
+
+  double predicted() const { return seconds(forecast_at - read_at) + forecast->first_in; }  // From read_at to its first token.
+  void hand_over() {
+    handed_at = SteadyClock::now();
+    job->began(handed_at);
+    supervisor.generate(std::move(generate), *this);
   }
 
   void leave() {  // The client is gone.
@@ -188,7 +196,9 @@ struct Api::Run final : EventSink {
   GenerateRequest generate;
   std::uint64_t epoch = kUncounted;    // Of the supervisor, when its prompt was counted.
   std::optional<Forecast::Entry> job;  // From its admission on.
-  std::optional<double> predicted;     // Seconds from read_at to its first token.
+  std::optional<Forecast::Parts> forecast;
+  TimePoint forecast_at{};
+  TimePoint handed_at{};  // To the worker.
   TimePoint last_token_written{};
   TimePoint read_at{};
 };
@@ -397,10 +407,9 @@ awaitable<void> Api::generate(http::Exchange& exchange, const Dialect& dialect, 
     co_await exchange.reply(std::move(reply));
     co_return;
   }
-  if (const auto seconds_more = forecast_.first_token_in()) {
-    run.predicted = seconds(SteadyClock::now() - run.read_at) + *seconds_more;
-    exchange.add_header("x-predicted-ttft", fmt::format("{:.3f}", *run.predicted));
-  }
+  run.forecast_at = SteadyClock::now();
+  run.forecast = forecast_.first_token(run.forecast_at);
+  if (run.forecast) exchange.add_header("x-predicted-ttft", fmt::format("{:.3f}", run.predicted()));
   if (run.request.stream) co_await stream_answer(exchange, run);
   else co_await whole_answer(exchange, run);
 }
@@ -427,13 +436,6 @@ Result<void> Api::take_up(Run& run, wire::Counted counted) {
   return {};
 }
 
-std::size_t Api::promised_places(TimePoint now) {
-  if (promises_.open(now) == 0) return 0;
-  // Whoever enters the line now leaves it after so long: those who come until then want its place.
-  const double line = line_.waiting() == 0 ? 0.0 : forecast_.place_in(line_.waiting()).value_or(line_.service_seconds());
-  return promises_.expected_until(now + std::chrono::duration_cast<SteadyClock::duration>(std::chrono::duration<double>(std::min(line, 60.0))), now);
-}
-
 Result<Api::Entry> Api::enter(const http::Request& request) {
   if (const Result<void> may = gate_.at_arrival(); !may) {
     metrics_.memory_refusals(name_of(gate_.level())).Increment();
@@ -443,9 +445,9 @@ Result<Api::Entry> Api::enter(const http::Request& request) {
   if (!memory) return std::move(memory).error();
   const TimePoint now = SteadyClock::now();
   forecast_.set_pace(supervisor_.status().pace);
-  const std::size_t reserved = promised_places(now);
-  const bool promised = promises_.open(now) > 0 && promises_.redeem(key_of_body(request.body), now);
-  auto place = line_.try_enter(reserved, promised);
+  const Standing standing =
+      standing_of([&request] { return key_of_body(request.body); }, line_, forecast_, promises_, now);
+  auto place = line_.try_enter(standing.reserved, standing.promised);
   if (!place) return std::move(place).error();
   return Entry{*std::move(place), *std::move(memory)};
 }
@@ -456,13 +458,7 @@ http::Reply Api::overloaded_reply(const Dialect& dialect, const Error& error, co
   http::Reply reply = dialect.refusal(error, request_id);
   // Short of memory: it takes at least the levels' own hold to be better.
   int wait = gate_.accepting() ? line_.retry_after_seconds() : std::max(5, line_.retry_after_seconds());
-  if (key) {
-    const TimePoint now = SteadyClock::now();
-    const auto place = forecast_.place_in(promises_.expected_until(TimePoint::max(), now) + 1);
-    if (place) wait = static_cast<int>(std::clamp(std::ceil(*place), 1.0, 60.0));
-    // Beyond a minute clients give up; who is told 60 then has no place promised.
-    if (!place || *place <= 60) promises_.make(*key, now + std::chrono::seconds(wait), now);
-  }
+  if (key) wait = retry_after(line_, forecast_, promises_, *key, SteadyClock::now());
   reply.headers.emplace_back("retry-after", std::to_string(wait));
   return reply;
 }
@@ -519,7 +515,7 @@ awaitable<void> Api::stream_answer(http::Exchange& exchange, Run& run) {
     run.on_event(Failed{{ErrorCode::overloaded, kNoMemory}});
   } else if (open && !exchange.client_gone()) {
     // The worker may have died while this waited.
-    if (const Result<void> ready = co_await until_ready(exchange, run, true); ready) supervisor_.generate(std::move(run.generate), run);
+    if (const Result<void> ready = co_await until_ready(exchange, run, true); ready) run.hand_over();
     else run.on_event(Failed{ready.error()});
   }
   TimePoint last_written = SteadyClock::now();
@@ -561,7 +557,7 @@ awaitable<void> Api::whole_answer(http::Exchange& exchange, Run& run) {
     co_await exchange.reply(std::move(reply));
     co_return;
   }
-  if (const Result<void> ready = co_await until_ready(exchange, run, false); ready) supervisor_.generate(std::move(run.generate), run);
+  if (const Result<void> ready = co_await until_ready(exchange, run, false); ready) run.hand_over();
   else run.on_event(Failed{ready.error()});
   while (!exchange.client_gone()) {
     const auto event = co_await run.next(options_.ping_every, exchange);
@@ -587,10 +583,25 @@ void Api::note_written(Run& run, const StreamEvent& event) {
   const TimePoint now = SteadyClock::now();
   if (run.last_token_written == TimePoint{}) {
     metrics_.time_to_first_token.Observe(seconds(now - run.read_at));
-    if (run.predicted) metrics_.first_token_ratio.Observe(seconds(now - run.read_at) / *run.predicted);
+    if (run.forecast) note_forecast(run, now);
   } else metrics_.time_between_tokens.Observe(seconds(now - run.last_token_written));
   run.last_token_written = now;
   metrics_.token_to_socket.Observe(static_cast<double>(monotonic_us(now) - *sampled_us) * 1e-6);
+}
+
+// What bench/overload.mjs --parts reads.
+void Api::note_forecast(const Run& run, TimePoint now) {
+  const double came = seconds(now - run.read_at);
+  metrics_.first_token_ratio.Observe(came / run.predicted());
+  const Forecast::Parts& parts = *run.forecast;
+  const Pace& pace = forecast_.pace();
+  log::debug(
+      R"(forecast {{"predicted":{:.4f},"came":{:.4f},"counted":{:.4f},"slot_predicted":{:.4f},"slot_came":{:.4f},"first_predicted":{:.4f},"first_came":{:.4f},"own":{},"ahead":{},"to_read":{},"to_say":{},"alone":{:.1f},"beside":{:.1f},"chunk":{},"step_1":{:.5f},"step_2":{:.5f}}})",
+      run.predicted(), came, seconds(run.forecast_at - run.read_at), parts.slot_in,
+      seconds(run.handed_at - run.forecast_at), parts.first_in - parts.slot_in, seconds(now - run.handed_at), parts.own,
+      parts.ahead, parts.to_read, parts.to_say, pace.alone_tokens_per_second, pace.beside_tokens_per_second,
+      pace.beside_chunk, pace.step_seconds.empty() ? 0 : pace.step_seconds[0],
+      pace.step_seconds.size() < 2 ? 0 : pace.step_seconds[1]);
 }
 
 void Api::note_normalised(const anthropic::MessagesRequest& asked, const std::string& id) {

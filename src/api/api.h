@@ -15,6 +15,7 @@
 
 #include "admission/forecast.h"
 #include "admission/memory_gate.h"
+#include "admission/places.h"
 #include "admission/promises.h"
 #include "admission/waiting_line.h"
 #include "api/answer.h"
@@ -70,8 +71,6 @@ class Api {
     Ledger::Reservation memory;
   };
   Result<Entry> enter(const http::Request& request);
-  // Places in the line for those who were told to come about now.
-  std::size_t promised_places(TimePoint now);
   // `key`: what asked, where it is told when there will be a place for it. Without: it is memory that is missing.
   http::Reply overloaded_reply(const Dialect& dialect, const Error& error, const std::string& request_id, std::optional<BodyKey> key = {});
   // True when there is memory again; false when the wait was too long.
@@ -90,6 +89,7 @@ class Api {
   boost::asio::awaitable<void> stream_answer(http::Exchange& exchange, Run& run);
   boost::asio::awaitable<void> whole_answer(http::Exchange& exchange, Run& run);
   void note_written(Run& run, const StreamEvent& event);
+  void note_forecast(const Run& run, TimePoint now);
   void note_normalised(const anthropic::MessagesRequest& asked, const std::string& id);
   void note_end(const StreamEvent& event);
   http::Reply get_reply(const http::Request& request) const;
