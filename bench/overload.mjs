@@ -12,16 +12,18 @@ const { values: options } = parseArgs({
   options: {
     model: { type: "string" },
     factors: { type: "string", default: "1,2,10" },
-    seconds: { type: "string", default: "60" },
+    seconds: { type: "string" }, // Of each factor; else as long as it takes to answer --accepted.
+    accepted: { type: "string", default: "120" },
     slots: { type: "string", default: "2" },
     queue: { type: "string", default: "8" },
     context: { type: "string", default: "4096" },
     obey: { type: "string", default: "0.9" },
     seed: { type: "string", default: "1" },
     out: { type: "string" },
+    parts: { type: "string" }, // File for what each forecast was made of, and what came of each part: a JSON object a line.
   },
 });
-const seconds = Number(options.seconds);
+let seconds = Number(options.seconds ?? 45);
 
 // mulberry32: the same arrivals and sizes in every run.
 let state = Number(options.seed);
@@ -97,14 +99,22 @@ const share = (list, holds) => (list.length === 0 ? NaN : list.filter(holds).len
 const percent = (value) => (Number.isNaN(value) ? "-" : `${(100 * value).toFixed(0)} %`);
 const at = (list, part) => [...list].sort((a, b) => a - b)[Math.min(list.length - 1, Math.floor(list.length * part))];
 
-const server = await start("pensieve", options.model, ["--slots", options.slots, "--queue", options.queue, "--context", options.context, "--store", "off"]);
-const report = { model: options.model, seconds, slots: Number(options.slots), queue: Number(options.queue), rounds: [] };
+const parts = [];
+const onLog = (line) => {
+  const found = /forecast (\{.*\})$/.exec(line);
+  if (found) parts.push(JSON.parse(found[1]));
+};
+const server = await start("pensieve", options.model, ["--slots", options.slots, "--queue", options.queue, "--context", options.context, "--store", "off"], options.parts ? onLog : undefined);
+const report = { model: options.model, slots: Number(options.slots), queue: Number(options.queue), rounds: [] };
 try {
   let rate = await capacity(server.url); // Warm: pages in, and the pace is measured.
   for (let before = 0; rate > 1.05 * before; ) [before, rate] = [rate, Math.max(rate, await capacity(server.url))];
   report.capacity = rate;
-  console.log(`capacity ${rate.toFixed(2)} requests/s, ${options.slots} slots, a line of ${options.queue}`);
+  if (options.seconds === undefined) seconds = Math.max(45, Number(options.accepted) / rate);
+  report.seconds = seconds;
+  console.log(`capacity ${rate.toFixed(2)} requests/s, ${options.slots} slots, a line of ${options.queue}, ${seconds.toFixed(0)} s for each factor`);
   for (const factor of options.factors.split(",").map(Number)) {
+    const before = parts.length;
     const results = await round(server.url, factor, rate);
     const accepted = [...results, ...results.map((r) => r.again).filter(Boolean)].filter((r) => r.complete && r.predicted > 0 && r.ttft !== undefined);
     const refused = results.filter((r) => r.status === 529);
@@ -121,6 +131,15 @@ try {
     console.log(`${factor}x: ${row.sent} sent, ${row.accepted} answered (those that came again among them), ${row.refused} sent away, ${row.other} ended otherwise; first token p50 ${row.ttft_p50?.toFixed(2)} s, p95 ${row.ttft_p95?.toFixed(2)} s\n` +
       `  of predicted: within 20 % ${percent(row.within)}, within 20 % or 0.1 s ${percent(row.within_or_100ms)}, no later than 20 % ${percent(row.no_later)}; ratio p5 ${row.ratio_p5?.toFixed(2)}, p50 ${row.ratio_p50?.toFixed(2)}, p95 ${row.ratio_p95?.toFixed(2)}\n` +
       `  retry-after p50 ${row.retry_after_p50} s, at most ${row.retry_after_max} s; ${row.obeyed} obeyed it, answered ${percent(row.obeyed_answered)}`);
+    if (options.parts) {
+      const of = (list, key) => at(list.map((p) => Math.abs(p[`${key}_came`] - p[`${key}_predicted`])), 0.5) ?? NaN;
+      const missed = parts.slice(before).filter((p) => Math.abs(p.came - p.predicted) > 0.2 * p.predicted);
+      for (const [what, list] of [["all", parts.slice(before)], ["those beyond 20 %", missed]]) {
+        console.log(`  ${what}: ${list.length}; off by, median: until its slot ${(1000 * of(list, "slot")).toFixed(0)} ms, from there ${(1000 * of(list, "first")).toFixed(0)} ms; first token p50 ${(at(list.map((p) => p.came), 0.5) ?? NaN).toFixed(2)} s`);
+      }
+      parts.slice(before).forEach((p) => (p.factor = factor));
+      writeFileSync(options.parts, parts.map((p) => JSON.stringify(p) + "\n").join(""));
+    }
     await wait(6); // Promises that nobody came for are forgotten.
   }
 } finally {

@@ -4,6 +4,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), "..");
@@ -39,13 +40,14 @@ function enginesOwnPlugin(model) {
   return plugin;
 }
 
-// `name`: "pensieve" or "llama-server". Resolves when it is ready.
-export async function start(name, model, args) {
+// `name`: "pensieve" or "llama-server". Resolves when it is ready. `onLog`: is given each line of our debug log.
+export async function start(name, model, args, onLog) {
   const port = await freePort();
   const tool = engineTool("llama-server", model);
   const child = name === "pensieve"
-    ? spawn(join(root, "build/release/bin/pensieve"), ["serve", "--model", model, "--port", String(port), "--log-level", "error", ...args], { stdio: "ignore" })
+    ? spawn(join(root, "build/release/bin/pensieve"), ["serve", "--model", model, "--port", String(port), "--log-level", onLog ? "debug" : "error", ...args], { stdio: ["ignore", "ignore", onLog ? "pipe" : "ignore"] })
     : spawn(tool.command, [...tool.args, "-m", model, "--host", "127.0.0.1", "--port", String(port), ...args], { stdio: "ignore", env: { ...process.env, ...tool.env } });
+  if (onLog) createInterface({ input: child.stderr }).on("line", onLog);
   const server = { name, child, url: `http://127.0.0.1:${port}`, ended: false };
   server.exited = new Promise((resolve) => child.on("exit", () => resolve((server.ended = true))));
   await untilReady(server);
