@@ -58,7 +58,7 @@ Budget sum(const ModelNeeds& needs, const Wishes& wishes, const Choice& choice) 
   add("weights", needs.file_bytes, "mapped from the file");
   add("KV cache", kv_bytes, fmt::format("{} slots of {} tokens, {}, {} a token", choice.slots, choice.context, choice.kv_type, size_text(up(slot_kv_bytes / tokens))));
   add("compute buffers", up(kv.compute_bytes(tokens)), "the engine's own sum");
-  add("engine work area", work_bytes(needs, choice.context, kv.attention_matrix), kv.attention_matrix ? "attention weights of one step" : "activations");
+  add("engine work area", work_bytes(needs, choice.context, kv.attention_matrix), kv.attention_matrix && needs.heads > 0 ? "attention weights of one step" : "activations");
   add("worker process", needs.process_bytes + kWorkerHeapBytes + choice.slots * needs.vocabulary * 16, "libraries, vocabulary, samplers");
   if (needs.sight_bytes > 0) add("sight", needs.sight_bytes, "projector, its buffers, an image being read");
   if (kv.whole_states) add("KV export", up(2 * slot_kv_bytes), "two slots' whole states on their way to and from the store");

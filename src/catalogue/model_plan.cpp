@@ -61,6 +61,8 @@ class Shape {
 
 // Numbers kept of each token, over all layers: keys and values of every KV head.
 std::uint64_t kv_numbers_per_token(Shape& shape, std::uint64_t layers) {
+  // A recurrent model has none, and keeps nothing of single tokens.
+  if (!shape.has("attention.head_count") && (shape.has("ssm.state_size") || shape.has("wkv.head_size"))) return 0;
   const auto heads = shape.per_layer("attention.head_count", layers, kWidthMax);
   const auto kv_heads = shape.has("attention.head_count_kv") ? shape.per_layer("attention.head_count_kv", layers, kWidthMax) : heads;
   const std::uint64_t heads_most = heads.empty() ? 0 : *std::ranges::max_element(heads);

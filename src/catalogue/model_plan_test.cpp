@@ -45,6 +45,16 @@ TEST(ModelPlan, KnowsHeadsThatDifferByLayerAndWidthsOfTheirOwn) {
   EXPECT_EQ(plan_model(header, 1, 1)->kv_bytes_per_token_f16, 6u * 192 * 2);
 }
 
+TEST(ModelPlan, ARecurrentModelKeepsNothingOfSingleTokens) {
+  GgufHeader header = phi3();
+  header.pairs["general.architecture"] = std::string("mamba2");
+  for (const auto& [key, value] : {std::pair{"block_count", 48}, {"context_length", 32768}, {"embedding_length", 1536}, {"ssm.state_size", 128}}) header.pairs["mamba2." + std::string(key)] = std::int64_t{value};
+  const auto plan = plan_model(header, 0, 2);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->kv_bytes, 0u);
+  EXPECT_EQ(plan->context_tokens, 32768u);
+}
+
 TEST(ModelPlan, RefusesMissingAndAbsurdNumbers) {
   for (const char* key : {"general.architecture", "phi3.block_count", "phi3.context_length", "phi3.embedding_length", "phi3.attention.head_count"}) {
     GgufHeader header = phi3();

@@ -18,8 +18,8 @@ const planOf = (path, ...args) => JSON.parse(execFileSync(bin("pensieve"), ["pla
 const line = (budget, name) => budget.lines.find((l) => l.name === name).bytes;
 
 // A name of pensieve-make-model's shapes: the tiny ones in each run; more by PENSIEVE_PLAN_SHAPES=gemma-3-1b,qwen3-4b (docs/memory.md has figures).
-const more = (process.env.PENSIEVE_PLAN_SHAPES ?? "").split(",").filter(Boolean).flatMap((shape) => [[shape, "f16", 2048], [shape, "q8_0", 2048]]);
-const cases = [["demo", "f16", 4096], ["demo", "q8_0", 1024], ["tiny", "f16", 2048], ["tiny-gemma3", "f16", 2048], ["tiny-lfm2", "f16", 2048], ["tiny-granitemoe", "f16", 2048], ...more];
+const more = (process.env.PENSIEVE_PLAN_SHAPES ?? "").split(",").filter(Boolean).flatMap((shape) => [[shape, "f16", 2048], ...(/^granite/.test(shape) ? [] : [[shape, "q8_0", 2048]])]); // The engine ends over q8_0 with many experts (below).
+const cases = [["demo", "f16", 4096], ["demo", "q8_0", 1024], ["tiny", "f16", 2048], ["tiny-gemma3", "f16", 2048], ["tiny-lfm2", "f16", 2048], ["tiny-granitemoe", "f16", 2048], ["tiny-mamba2", "f16", 2048], ...more];
 for (const [name, kv, context] of cases) test(`${name}, ${kv}, 2 slots of ${context} tokens: predicted and measured`, { timeout: 900_000 }, async () => {
   const path = name === "demo" ? await model() : standIn(name);
   const { budget } = planOf(path, "--slots", "2", "--context", String(context), "--kv-type", kv);

@@ -49,6 +49,8 @@ constexpr Shape kShapes[] = {
     {.name = "qwen3-30b-a3b", .title = "Qwen3-30B-A3B stand-in", .architecture = "qwen3moe", .family = Family::chatml, .layers = 48, .width = 2048,
      .heads = 32, .kv_heads = 4, .head_width = 128, .feed_forward = 768, .vocabulary = 151936, .context = 40960, .rope_base = 1e6f, .experts = 128,
      .experts_used = 8, .own_output = true},
+    {.name = "mamba2-780m", .title = "Mamba2-780M stand-in", .architecture = "mamba2", .family = Family::chatml, .layers = 48, .width = 1536,
+     .heads = 48, .kv_heads = 0, .head_width = 64, .feed_forward = 0, .vocabulary = 50288, .context = 32768, .state_width = 128},
     {.name = "lfm2-1.2b", .title = "LFM2-1.2B stand-in", .architecture = "lfm2", .family = Family::chatml, .layers = 16, .width = 2048, .heads = 32,
      .kv_heads = 8, .head_width = 64, .feed_forward = 8192, .vocabulary = 65536, .context = 128000, .rope_base = 1e6f, .layer_kinds = "ccaccaccacacacac"},
 };
