@@ -123,7 +123,7 @@ Result<Budget> budget_for(const PlanOptions& options, const std::string& path) {
   wishes.slots = options.slots;
   wishes.slots_fixed = options.slots_fixed;
   wishes.kv_type = options.kv_type;
-  wishes.threads = static_cast<std::uint64_t>(usable_cores());
+  wishes.threads = static_cast<std::uint64_t>(compute_threads());
   return make_budget(*needs, wishes);
 }
 

@@ -155,7 +155,7 @@ Result<std::optional<Budget>> budget_from(const Settings& settings, const std::s
   wishes.kv_type = kv_type;
   wishes.body_bytes_max = static_cast<std::uint64_t>(settings.integer("max-body"));
   const auto threads = static_cast<std::uint64_t>(settings.integer("threads"));
-  wishes.threads = threads > 0 ? threads : static_cast<std::uint64_t>(usable_cores());
+  wishes.threads = threads > 0 ? threads : static_cast<std::uint64_t>(compute_threads());
   auto budget = make_budget(*needs, wishes);
   if (!budget) return std::move(budget).error();
   return std::optional(*std::move(budget));

@@ -68,7 +68,7 @@ int main(int argc, char** argv) {
   app.add_option("--model", engine.model_path, "The GGUF file to load")->required();
   app.add_option("--slots", engine.slots, "Sequences that run at once")->capture_default_str()->check(CLI::Range(1, 64));
   app.add_option("--context", engine.context_tokens, "Tokens of one slot, prompt and answer; 0: what 1 GiB of KV cache holds")->capture_default_str()->check(CLI::NonNegativeNumber);
-  app.add_option("--threads", engine.threads, "Threads that compute; 0: one for each core")->capture_default_str()->check(CLI::Range(0, 1024));
+  app.add_option("--threads", engine.threads, "Threads that compute; 0: one for each core, from 8 on one fewer")->capture_default_str()->check(CLI::Range(0, 1024));
   app.add_option("--gpu-layers", gpu_layers, "Layers on a GPU backend: auto or a number")->capture_default_str();
   app.add_option("--kv-type", kv_type, "How the KV cache is kept: f16, or q8_0 (half the bytes; answers are not repeatable in company)")->capture_default_str()->check(CLI::IsMember({"f16", "q8_0"}));
   app.add_option("--mmproj", engine.projector_path, "The projector's GGUF file, with which the model sees; without it: it does not");

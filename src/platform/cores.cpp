@@ -39,4 +39,9 @@ int usable_cores(const GroupFiles& files) {
   return cores;
 }
 
+int compute_threads(const GroupFiles& files) {
+  const int cores = usable_cores(files);
+  return cores >= 8 ? cores - 1 : cores;
+}
+
 }  // namespace pensieve

@@ -51,6 +51,13 @@ class Quota : public ::testing::Test {
   const fs::path root_ = fs::temp_directory_path() / ("pensieve-cores-" + std::to_string(::getpid()));
 };
 
+TEST_F(Quota, ComputingLeavesOneOfEightAndMore) {
+  const int free = usable_cores(kNone);
+  EXPECT_EQ(compute_threads(kNone), free >= 8 ? free - 1 : free);
+  EXPECT_EQ(cores("200000 100000\n", "max 100000\n"), std::min(free, 2));
+  EXPECT_EQ(compute_threads({root_ / "groups", root_ / "mounts"}), std::min(free, 2));
+}
+
 TEST_F(Quota, TheSmallestOfAllGroupsHolds) {
   const int free = usable_cores(kNone);
   EXPECT_EQ(cores("max 100000\n", "max 100000\n"), free);

@@ -30,7 +30,7 @@ constexpr Setting kSettings[] = {
     {"queue", SettingKind::integer, "64", "Requests that may wait in line; beyond it clients hear 529", 0, 10000},
     {"context", SettingKind::integer, "0", "Tokens of one conversation, prompt and answer; 0: what 1 GiB of KV cache holds for all slots", 0, 1 << 24},
     {"gpu-layers", SettingKind::text, "auto", "Layers on a GPU backend, if one is installed: auto or a number"},
-    {"threads", SettingKind::integer, "0", "Threads that compute; 0: one for each core", 0, 1024},
+    {"threads", SettingKind::integer, "0", "Threads that compute; 0: one for each core, from 8 on one fewer", 0, 1024},
     {"grace", SettingKind::integer, "30", "Seconds that running streams may go on after Ctrl-C", 0, 86400},
     {"stall-timeout", SettingKind::integer, "60", "Seconds without a finished step, while work is due, after which the worker is replaced", 1, 86400},
     {"load-timeout", SettingKind::integer, "120", "Seconds that requests wait for a worker that loads its model, then they fail with 503", 1, 86400},

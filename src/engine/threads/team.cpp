@@ -105,7 +105,7 @@ void Team::await(WaitWord& word, std::int32_t old, bool at_barrier) {
       // Between two jobs it is no sign of anything that nothing comes.
       if (brief || !at_barrier || now - begun >= Patience::kHiccup) break;
       if (cores_taken() != cores_taken_before_.load(std::memory_order_relaxed)) {
-        patience_.in_vain(now);
+        patience_.in_vain(begun, now);
         break;
       }
       give_up = now + Patience::kLong;

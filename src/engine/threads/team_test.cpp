@@ -80,30 +80,54 @@ TEST(Team, JobsOfDifferentSizesFollowEachOther) {
   EXPECT_EQ(Team::number(), 0);
 }
 
-TEST(Patience, SpinsBrieflyAfterASpinInVainAndTriesAgainLater) {
+// Spins in vain, one after another, until it has had enough; the time then.
+Patience::Time lose(Patience& patience, Patience::Time now, int most = 10) {
+  for (int spin = 0; spin < most && !patience.brief(now); ++spin) {
+    patience.in_vain(now, now + Patience::kLong);
+    now += Patience::kLong;
+  }
+  return now;
+}
+
+TEST(Patience, SpinsBrieflyAfterManySpinsInVainAndTriesAgainLater) {
   Patience patience;
   const Patience::Time begin = Patience::Time{} + 1h;
   EXPECT_FALSE(patience.brief(begin));
-  patience.in_vain(begin);
-  EXPECT_TRUE(patience.brief(begin + Patience::kRestMin - 1ns));
-  EXPECT_FALSE(patience.brief(begin + Patience::kRestMin));
+  const Patience::Time end = lose(patience, begin);
+  EXPECT_EQ(end - begin, 6 * Patience::kLong);
+  EXPECT_TRUE(patience.brief(end + Patience::kRestMin - 1ns));
+  EXPECT_FALSE(patience.brief(end + Patience::kRestMin));
+}
+
+TEST(Patience, BearsASpinInVainNowAndThen) {
+  Patience patience;
+  Patience::Time now = Patience::Time{} + 1h;
+  for (int spin = 0; spin < 1000; ++spin) {
+    now += 5 * Patience::kLong;
+    lose(patience, now - Patience::kLong, 1);
+    ASSERT_FALSE(patience.brief(now)) << spin;
+  }
 }
 
 TEST(Patience, RestsTwiceAsLongEachTimeUpToABoundAndStartsAnewAfterItWentWell) {
   Patience patience;
-  Patience::Time now = Patience::Time{} + 1h;
-  patience.in_vain(now);
+  Patience::Time now = lose(patience, Patience::Time{} + 1h);
   Patience::Span rest = Patience::kRestMin;
   for (int failure = 0; failure < 10; ++failure) {
-    now += rest;
-    patience.in_vain(now);
+    now = lose(patience, now + rest);
     rest = std::min<Patience::Span>(2 * rest, Patience::kRestMax);
-    EXPECT_TRUE(patience.brief(now + rest - 1ns));
-    EXPECT_FALSE(patience.brief(now + rest));
+    EXPECT_TRUE(patience.brief(now + rest - 1ns)) << failure;
+    EXPECT_FALSE(patience.brief(now + rest)) << failure;
   }
-  now += 4 * rest;
-  patience.in_vain(now);
+  now = lose(patience, now + 4 * rest);
   EXPECT_FALSE(patience.brief(now + Patience::kRestMin));
+}
+
+TEST(Patience, CountsOnceWhatAllThreadsSay) {
+  Patience patience;
+  const Patience::Time begin = Patience::Time{} + 1h;
+  for (int thread = 0; thread < 15; ++thread) patience.in_vain(begin, begin + 1ms + thread * 1us);
+  EXPECT_FALSE(patience.brief(begin + 2ms));
 }
 
 }  // namespace
