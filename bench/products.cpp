@@ -1,4 +1,4 @@
-// Our products of decode steps beside the engine's own, on weights as they lie in the file: billions of
+// Our products beside the engine's own, on weights as they lie in the file: billions of
 // multiply-adds a second on one thread, interleaved (docs/decisions/0011).
 //
 //   usage   pensieve-bench-products [ROUNDS]
@@ -104,7 +104,7 @@ int main(int argc, char** argv) {
   std::cout << "billions of multiply-adds a second, one thread, width " << kWidth << ", " << rounds << " rounds\n";
   for (const std::int64_t outputs : kOutputs) {
     for (const Format& format : kFormats) {
-      for (const std::int64_t rows : {1, 4}) compare(backend, format, outputs, rows, outputs > 4096 ? std::max(1, rounds / 5) : rounds);
+      for (const std::int64_t rows : {1, 4, 8, 64}) compare(backend, format, outputs, rows, outputs > 4096 ? std::max(1, rounds / 5) : rounds);
     }
   }
   ggml_backend_free(backend);

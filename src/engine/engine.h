@@ -52,6 +52,9 @@ struct EngineFacts {
   std::string chat_template;  // Jinja source; empty when the model brings none.
   std::string backends;       // Devices that compute, comma-separated.
   std::string kernels;        // Which of ours stand in its graph ("attention avx512, products avx512-vnni"); "": none.
+  // What a row gives does not depend, bit for bit, on how many rows share its step; else the rules of
+  // docs/decisions/0002 are needed for that.
+  bool rows_alone = false;
   std::uint64_t parameters = 0;
   std::uint64_t file_bytes = 0;
   std::uint64_t kv_bytes = 0;       // All slots together.
@@ -159,7 +162,7 @@ struct EngineOptions {
   std::string model_path;
   std::int32_t slots = 2;
   std::int32_t context_tokens = 0;  // For each slot; 0: what the model was trained for, at most 8,192.
-  std::int32_t threads = 0;         // 0: one for each core.
+  std::int32_t threads = 0;         // 0: see platform/cores.h.
   std::int32_t gpu_layers = -1;     // -1: all that fit on a GPU backend, if there is one.
   KvType kv_type = KvType::f16;
   std::string projector_path;  // What makes it see (a GGUF, "mmproj"); empty: it does not.

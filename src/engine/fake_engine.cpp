@@ -195,6 +195,7 @@ FakeEngine::FakeEngine(const FakeEngineOptions& options) : options_(options), vo
   facts_.context_tokens = options.context_tokens;
   facts_.slots = options.slots;
   facts_.step_rows_max = 512;
+  facts_.rows_alone = options.rows_alone;
   if (options.sees) sight_ = std::make_unique<FakeSight>();
 }
 

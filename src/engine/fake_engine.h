@@ -45,6 +45,7 @@ struct FakeEngineOptions {
   bool whole_states = false;               // Its state cannot be cut, as that of a recurrent model.
   std::int32_t state_grain = 1;
   bool sees = false;
+  bool rows_alone = false;  // See EngineFacts.
 };
 
 class FakeEngine final : public Engine {

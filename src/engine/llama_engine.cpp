@@ -25,6 +25,7 @@
 #include "engine/llama_kv.h"
 #include "engine/llama_products.h"
 #include "engine/llama_proof.h"
+#include "engine/llama_rows.h"
 #include "engine/llama_sight.h"
 #include "engine/llama_state.h"
 #include "platform/cores.h"
@@ -37,6 +38,7 @@ constexpr std::uint64_t kKvBytesAuto = 1ull << 30;
 constexpr std::int32_t kContextAutoMax = 32768;
 constexpr std::int32_t kContextMin = 512;
 constexpr std::int32_t kStepRowsMax = 512;
+constexpr std::size_t kFewRows = 7;  // That take one kernel (docs/decisions/0002).
 
 // libllama explains a failed load only in its log; the last complaint is kept.
 thread_local std::string last_engine_error;
@@ -301,6 +303,7 @@ struct GraphWatch {
   KvTensorWatch kv;
   LlamaAttention attention;
   LlamaProducts products;
+  LlamaRows rows;
 
   static bool on_node(ggml_tensor* node, bool ask, void* self) {
     auto* watch = static_cast<GraphWatch*>(self);
@@ -308,6 +311,7 @@ struct GraphWatch {
       watch->kv.on_node(node);
       watch->attention.on_node(node);
       watch->products.on_node(node);
+      watch->rows.on_node(node);
     }
     return false;  // The values of no node are wanted.
   }
@@ -323,7 +327,7 @@ class LlamaEngine final : public Engine {
         context_(std::move(context)),
         facts_(std::move(facts)),
         vocabulary_(llama_model_get_vocab(model_.get())),
-        batch_(llama_batch_init(kStepRowsMax, 0, 1)),
+        batch_(llama_batch_init(kStepRowsMax + facts_.slots, 0, 1)),
         kv_(LlamaKv::probe(context_.get(), model_.get(), watch_->kv, facts_.kernels)),
         states_(kv_ || !has_whole_states(model_.get()) ? Result<void>(Error{ErrorCode::unavailable, "not needed"}) : probe_llama_states(context_.get(), model_.get())),
         kv_type_(kv_type == KvType::f16 ? "f16" : "q8_0") {
@@ -352,23 +356,25 @@ class LlamaEngine final : public Engine {
 
   Result<void> step(std::span<const Row> rows) override {
     CHECK(!rows.empty() && rows.size() <= static_cast<std::size_t>(kStepRowsMax), "a step has 1 to step_rows_max rows");
-    batch_.n_tokens = static_cast<std::int32_t>(rows.size());
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      batch_.token[i] = rows[i].token;
-      batch_.pos[i] = rows[i].position;
-      batch_.n_seq_id[i] = 1;
-      batch_.seq_id[i][0] = static_cast<llama_seq_id>(rows[i].sequence);
-      batch_.logits[i] = rows[i].wants_logits ? 1 : 0;
+    find_fill(rows);
+    batch_.n_tokens = 0;
+    in_batch_.clear();
+    auto fill = fill_.begin();
+    for (const Row& row : rows) {
+      for (; fill != fill_.end() && fill->sequence < row.sequence; ++fill) add_to_batch(*fill);
+      in_batch_.push_back(batch_.n_tokens);
+      add_to_batch(row);
     }
     // 0: done. 1: no cells free, cache as before. 2: aborted. Below 0: failed, cache in doubt.
     const std::int32_t code = llama_decode(context_.get(), batch_);
+    for (const Row& row : fill_) forget(row.sequence, row.position);
     if (code == 0) return {};
     if (code == 1) return Error{ErrorCode::overloaded, "the KV cache has no room for this step"};
     return Error{ErrorCode::internal, fmt::format("the engine failed a step (code {}): {}", code, last_engine_error)};
   }
 
   std::span<const float> logits(std::size_t row) const override {
-    const float* values = llama_get_logits_ith(context_.get(), static_cast<std::int32_t>(row));
+    const float* values = llama_get_logits_ith(context_.get(), in_batch_[row]);
     CHECK(values != nullptr, "logits are read only of rows that asked for them");
     return {values, static_cast<std::size_t>(vocabulary_.size())};
   }
@@ -424,6 +430,38 @@ class LlamaEngine final : public Engine {
   Result<void> load_state(SequenceId sequence, std::span<const std::byte> state) override { return load_llama_state(context_.get(), sequence, state); }
 
  private:
+  void add_to_batch(const Row& row) {
+    const std::int32_t i = batch_.n_tokens++;
+    batch_.token[i] = row.token;
+    batch_.pos[i] = row.position;
+    batch_.n_seq_id[i] = 1;
+    batch_.seq_id[i][0] = static_cast<llama_seq_id>(row.sequence);
+    batch_.logits[i] = row.wants_logits ? 1 : 0;
+  }
+
+  // The engine runs sequences in one pass only if their numbers follow each other; beyond a gap it reads all weights
+  // again. So a sequence in a gap gets a row too, behind what it holds, that is forgotten after the step: where looking
+  // at what it holds costs less than the weights.
+  void find_fill(std::span<const Row> rows) {
+    fill_.clear();
+    if (!kv_) return;
+    const std::uint64_t cell_bytes = facts_.kv_bytes / static_cast<std::uint64_t>(facts_.context_tokens) / static_cast<std::uint64_t>(facts_.slots);
+    for (std::size_t i = 1; i < rows.size(); ++i) {
+      const auto before = static_cast<llama_seq_id>(rows[i - 1].sequence), here = static_cast<llama_seq_id>(rows[i].sequence);
+      if (here <= before) return fill_.clear();  // No decode step, sorted.
+      std::uint64_t cells = 0;
+      bool full = false;
+      for (llama_seq_id gap = before + 1; gap < here; ++gap) {
+        const llama_pos held = llama_memory_seq_pos_max(llama_get_memory(context_.get()), gap) + 1;
+        full = full || held >= facts_.context_tokens;
+        cells += static_cast<std::uint64_t>(held);
+        fill_.push_back({SequenceId{gap}, held, 0, false});
+      }
+      const std::size_t together = rows.size() + fill_.size();
+      if (full || cells * cell_bytes > facts_.file_bytes / 4 || (!facts_.rows_alone && together > kFewRows)) fill_.resize(fill_.size() - static_cast<std::size_t>(here - before - 1));
+    }
+  }
+
   ModelHandle model_;
   std::unique_ptr<GraphWatch> watch_;  // The context calls it.
   ContextHandle context_;
@@ -436,6 +474,8 @@ class LlamaEngine final : public Engine {
   Result<void> states_;  // Good where there are whole states.
   const char* kv_type_;
   std::unique_ptr<LlamaSight> sight_;  // Null: it does not see.
+  std::vector<Row> fill_;              // See filling().
+  std::vector<std::int32_t> in_batch_; // Where the rows of the step lie in it.
 };
 
 Sampling recommended_sampling(const llama_model* model) {
@@ -522,7 +562,7 @@ llama_context_params context_params_for(const EngineOptions& options, const llam
   params.n_batch = static_cast<std::uint32_t>(kStepRowsMax);
   params.n_ubatch = static_cast<std::uint32_t>(kStepRowsMax);
   params.n_outputs_max = static_cast<std::uint32_t>(std::max(8, options.slots));
-  params.n_threads = params.n_threads_batch = options.threads > 0 ? options.threads : usable_cores();
+  params.n_threads = params.n_threads_batch = options.threads > 0 ? options.threads : compute_threads();
   params.kv_unified = false;
   if (options.kv_type == KvType::q8_0) params.type_k = params.type_v = GGML_TYPE_Q8_0;
   const bool flash = own_attention || options.kv_type == KvType::q8_0;  // The engine keeps quantised values with it alone.
@@ -532,12 +572,12 @@ llama_context_params context_params_for(const EngineOptions& options, const llam
 }
 
 SightOptions sight_options(const EngineOptions& options) {
-  const auto cores = static_cast<std::int32_t>(std::max(1u, std::thread::hardware_concurrency()));
+  const auto cores = static_cast<std::int32_t>(compute_threads());
   return {options.projector_path, options.threads > 0 ? options.threads : cores, options.gpu_layers != 0 && has_gpu(), kStepRowsMax};
 }
 
-Result<void> prove_attention(GraphWatch& watch, llama_context* context, const llama_model* model) {
-  if (Result<void> same = prove_same_logits(context, model, [&](bool ours) { watch.attention.use(ours); }); !same) return same;
+Result<void> prove_attention(GraphWatch& watch, LlamaProof& proof) {
+  if (Result<void> same = proof.same_logits([&](bool ours) { watch.attention.use(ours); }); !same) return same;
   Result<void> complete = watch.attention.complete();
   if (!complete) watch.attention.use(false);
   return complete;
@@ -583,19 +623,26 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, 
   EngineFacts facts;
   const bool own_attention = attends_itself(model_params, model.get());
   ContextHandle context = make_context(own_attention);
+  LlamaProof proof(context.get(), model.get());
   if (context && own_attention) {
-    if (const Result<void> proven = prove_attention(*watch, context.get(), model.get()); proven) {
+    if (const Result<void> proven = prove_attention(*watch, proof); proven) {
       facts.kernels = fmt::format("attention {}", watch->attention.kernel());
     } else {
       log::warn("attention stays the engine's own, which reads long prompts at about half the speed: {}", proven.error().message);
       context.reset();
       context = make_context(false);
+      proof = LlamaProof(context.get(), model.get());
     }
   }
   if (context && model_params.n_gpu_layers == 0) {
-    const Result<void> proven = prove_same_logits(context.get(), model.get(), [&](bool ours) { watch->products.use(ours); });
+    watch->rows.begin();
+    const Result<void> proven = proof.same_logits([&](bool ours) { watch->products.use(ours), watch->rows.begin(); });
     if (!proven) log::warn("products of weights stay the engine's own, which is slower: {}", proven.error().message);
     else if (watch->products.any()) facts.kernels += fmt::format("{}products {}", facts.kernels.empty() ? "" : ", ", watch->products.kernel());
+    // What the graph promises, tried.
+    facts.rows_alone = watch->rows.all_alone() && proof.same_bits_cut_elsewhere();
+    if (facts.rows_alone) facts.kernels += ", rows alone";
+    else log::debug("the bits of a row depend on how many share its step: {}", watch->rows.other().empty() ? "tried" : watch->rows.other());
   }
   if (!context) return load_error(options.model_path);
 

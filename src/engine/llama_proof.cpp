@@ -3,14 +3,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <span>
 #include <utility>
 #include <vector>
 
 namespace pensieve {
 namespace {
 
-constexpr std::int32_t kMany = 12;  // A step of many rows, then one of one.
+// Where steps end. The logits behind the 12th and the 13th token are looked at.
+constexpr std::array kCuts = {12, 13};  // A step of many rows, then one of one.
+constexpr std::array kOtherCuts = {1, 6, 12, 13};
+constexpr std::int32_t kTokens = 13;
 
 bool step(llama_context* context, llama_batch& batch, std::int32_t vocabulary, std::int32_t begin, std::int32_t count) {
   batch.n_tokens = count;
@@ -24,15 +29,19 @@ bool step(llama_context* context, llama_batch& batch, std::int32_t vocabulary, s
   return llama_decode(context, batch) == 0;
 }
 
-// The logits of both steps; empty: the engine failed one.
-std::vector<float> logits_of(llama_context* context, std::int32_t vocabulary) {
-  llama_batch batch = llama_batch_init(kMany, 0, 1);
+// The logits; empty: the engine failed a step.
+std::vector<float> logits_of(llama_context* context, const llama_model* model, std::span<const int> cuts) {
+  const std::int32_t vocabulary = llama_vocab_n_tokens(llama_model_get_vocab(model));
+  llama_batch batch = llama_batch_init(kTokens, 0, 1);
   std::vector<float> logits;
-  for (const auto& [begin, count] : {std::pair{0, kMany}, std::pair{kMany, 1}}) {
-    if (!step(context, batch, vocabulary, begin, count)) {
+  std::int32_t begin = 0;
+  for (const int end : cuts) {
+    if (!step(context, batch, vocabulary, begin, end - begin)) {
       logits.clear();
       break;
     }
+    begin = end;
+    if (end < kTokens - 1) continue;
     const float* last = llama_get_logits_ith(context, -1);
     logits.insert(logits.end(), last, last + vocabulary);
   }
@@ -43,28 +52,32 @@ std::vector<float> logits_of(llama_context* context, std::int32_t vocabulary) {
 
 }  // namespace
 
-Result<void> prove_same_logits(llama_context* context, const llama_model* model, const std::function<void(bool)>& use) {
-  const std::int32_t vocabulary = llama_vocab_n_tokens(llama_model_get_vocab(model));
-  use(false);
-  const std::vector<float> engines = logits_of(context, vocabulary);
+Result<void> LlamaProof::same_logits(const std::function<void(bool)>& use) {
+  if (now_.empty()) now_ = logits_of(context_, model_, kCuts);
   use(true);
-  const std::vector<float> ours = logits_of(context, vocabulary);
+  std::vector<float> ours = logits_of(context_, model_, kCuts);
   const auto fail = [&](std::string why) -> Result<void> {
     use(false);
     return Error{ErrorCode::unavailable, std::move(why)};
   };
-  if (engines.empty() || ours.empty()) return fail("the engine failed its first steps");
+  if (now_.empty() || ours.empty()) return fail("the engine failed its first steps");
   float largest = 0, difference = 0;
   for (std::size_t i = 0; i < ours.size(); ++i) {
     if (!std::isfinite(ours[i])) return fail("logits that are no numbers");
-    largest = std::max(largest, std::abs(engines[i]));
-    difference = std::max(difference, std::abs(engines[i] - ours[i]));
+    largest = std::max(largest, std::abs(now_[i]));
+    difference = std::max(difference, std::abs(now_[i] - ours[i]));
   }
   // The engine rounds queries and sums to half precision, and activations to 8 bits after that: what differs here is
   // not ours alone.
   constexpr float kShareAllowed = 0.05f;
   if (difference > kShareAllowed * largest) return fail(fmt::format("logits differ by {} of {}", difference, largest));
+  now_ = std::move(ours);
   return {};
+}
+
+bool LlamaProof::same_bits_cut_elsewhere() {
+  if (now_.empty()) now_ = logits_of(context_, model_, kCuts);
+  return !now_.empty() && logits_of(context_, model_, kOtherCuts) == now_;
 }
 
 }  // namespace pensieve

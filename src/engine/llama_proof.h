@@ -8,12 +8,26 @@
 #include <llama.h>
 
 #include <functional>
+#include <vector>
 
 #include "base/result.h"
 
 namespace pensieve {
 
-// Calls use(false), then use(true), and leaves it there; after an error at use(false). Says what differed.
-Result<void> prove_same_logits(llama_context* context, const llama_model* model, const std::function<void(bool)>& use);
+class LlamaProof {
+ public:
+  // Both must outlive it.
+  LlamaProof(llama_context* context, const llama_model* model) : context_(context), model_(model) {}
+
+  // Calls use(true), and leaves it there; after an error at use(false). Says what differed from what was in use before.
+  Result<void> same_logits(const std::function<void(bool)>& use);
+  // Whether with what is in use now the same tokens give the same bits when they are cut into steps elsewhere.
+  bool same_bits_cut_elsewhere();
+
+ private:
+  llama_context* context_;
+  const llama_model* model_;
+  std::vector<float> now_;  // The logits of what is in use; empty: not known yet.
+};
 
 }  // namespace pensieve

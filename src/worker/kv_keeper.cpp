@@ -51,7 +51,7 @@ std::vector<SequenceId> KvKeeper::spare_slots() const {
 }
 
 bool KvKeeper::is_stored(const Slot& slot) const {
-  if (!store_ || to_be_stored(slot) || slot.prefilled < std::ssize(slot.tokens)) return false;
+  if (!store_ || to_be_stored(slot) || reusable(slot) < std::ssize(slot.tokens)) return false;
   const auto chain = chain_of(store_->fingerprint(), slot.tokens);
   const auto whole = static_cast<std::int32_t>(chain.size());
   const std::int32_t tail = static_cast<std::int32_t>(slot.tokens.size()) - whole * kBlockTokens;
@@ -65,7 +65,7 @@ bool KvKeeper::is_source(SequenceId id) const {
 
 std::int32_t KvKeeper::reusable(const Slot& slot) const {
   if (slot.restore) return 0;
-  return exact_ ? slot.prefilled : static_cast<std::int32_t>(slot.tokens.size());
+  return careful_ ? slot.prefilled : static_cast<std::int32_t>(slot.tokens.size());
 }
 
 // How much of `prompt` lies in the slot. Never all of it: the last token is run for
@@ -78,7 +78,7 @@ std::int32_t KvKeeper::common(const Slot& slot, std::span<const TokenId> prompt)
 }
 
 std::int32_t KvKeeper::resumable(std::span<const TokenId> prompt, std::int32_t length) const {
-  const std::int32_t rows_min = exact_ ? kPrefillRowsMin : 1;
+  const std::int32_t rows_min = careful_ ? kPrefillRowsMin : 1;
   return resume_at(prompt, std::max(0, std::min(length, static_cast<std::int32_t>(prompt.size()) - rows_min)), rows_min);
 }
 
@@ -107,7 +107,7 @@ std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt, s
     stored = resumable(prompt, static_cast<std::int32_t>(chain.size()) * kBlockTokens);
     chain.resize(static_cast<std::size_t>((stored + kBlockTokens - 1) / kBlockTokens));
     // Behind the last whole block: a tail, or the beginning of a block that goes another way.
-    const auto rest_max = static_cast<std::int32_t>(prompt.size()) - (exact_ ? kPrefillRowsMin : 1) - stored;
+    const auto rest_max = static_cast<std::int32_t>(prompt.size()) - (careful_ ? kPrefillRowsMin : 1) - stored;
     if (stored == std::ssize(chain) * kBlockTokens && rest_max >= kPartialTokensMin && stored + kBlockTokens > best) {
       const auto rest = prompt.subspan(static_cast<std::size_t>(stored), static_cast<std::size_t>(std::min(rest_max, kBlockTokens)));
       const auto partial = store_->best_partial(chain.empty() ? store_->fingerprint() : chain.back(), rest, kPartialTokensMin);
@@ -416,7 +416,7 @@ std::optional<TimePoint> KvKeeper::give_back_at(SequenceId id) const {
   if (spare_ == Spare::nothing || slot.given_back || !is_free(id) || (export_ && export_->slot == id) || to_be_stored(slot)) return std::nullopt;
   const bool may_be_lost = spare_ == Spare::all || slot.tokens.empty();
   if (may_be_lost) return TimePoint{};
-  const bool unread = exact_ && is_unread(slot);
+  const bool unread = careful_ && is_unread(slot);
   if (!store_ || unread || !store_->stats().problem.empty()) return std::nullopt;
   return slot.free_since + kColdAfter;
 }
@@ -450,7 +450,7 @@ bool KvKeeper::is_unread(const Slot& slot) const {
 }
 
 std::optional<SequenceId> KvKeeper::find_unread() const {
-  if (!exact_ || spare_ == Spare::all) return std::nullopt;  // What is dropped anyway is not read again.
+  if (!careful_ || spare_ == Spare::all) return std::nullopt;  // What is dropped anyway is not read again.
   for (std::int32_t i = 0; i < std::ssize(slots_); ++i) {
     const SequenceId id{i};
     if (is_free(id) && is_unread(at(id))) return id;

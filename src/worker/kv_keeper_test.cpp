@@ -21,9 +21,11 @@ class KvKeeperTest : public KeeperTest {
   KvKeeperTest() { restart(); }
 
   // A new process: nothing is left but the store.
-  void restart(bool exact = true) {
+  void restart(bool exact = true, bool rows_alone = false) {
     keeper_.reset();
-    engine_ = std::make_unique<FakeEngine>(FakeEngineOptions{2, 4096, 0us});
+    FakeEngineOptions with;
+    with.rows_alone = rows_alone;
+    engine_ = std::make_unique<FakeEngine>(with);
     StoreOptions options{folder_};
     options.free_min = 0;
     keeper_ = std::make_unique<KvKeeper>(*engine_, *BlockStore::open(real_files(), options, fingerprint_of("fake"), "{}"), exact);
@@ -276,14 +278,21 @@ TEST_F(KvKeeperTest, AnswersAreReadAgainAndThenReused) {
   EXPECT_EQ(run(longer).cached, 360);
 }
 
-TEST_F(KvKeeperTest, WithoutExactModeAnswersAreReusedAsTheyAre) {
-  restart(false);
-  run(prompt(1, 300), 5);
-  auto longer = prompt(1, 300);
-  for (int i = 0; i < 5; ++i) longer.push_back(100 + i);
-  longer.push_back(7);
-  EXPECT_EQ(run(longer).cached, 305);
-  EXPECT_FALSE(keeper_->has_unread());
+TEST_F(KvKeeperTest, WithoutExactModeOrWhereRowsAreAloneAnswersAreReusedAsTheyAre) {
+  int first = 1;
+  for (const auto& [exact, rows_alone] : {std::pair{false, false}, std::pair{true, true}}) {
+    restart(exact, rows_alone);
+    run(prompt(first, 300), 5);
+    auto longer = prompt(first++, 300);
+    for (int i = 0; i < 5; ++i) longer.push_back(100 + i);
+    longer.push_back(7);
+    EXPECT_EQ(run(longer).cached, 305);
+    EXPECT_EQ(run(longer).cached, 305) << "one is left for its logits";
+    EXPECT_FALSE(keeper_->has_unread());
+    store_all();
+    restart(exact, rows_alone);
+    EXPECT_EQ(run(longer).cached, 305) << "from the store";
+  }
 }
 
 // Every call to the disk fails once, or from there on: in a worker that starts, answers,

@@ -13,8 +13,9 @@ namespace {
 
 constexpr std::int32_t kPromptTokens = 32;
 constexpr std::int32_t kSaid = 3;
-constexpr std::array<std::int32_t, 4> kCuts = {0, 13, 24, kPromptTokens};  // No chunk below kPrefillRowsMin.
+constexpr SelfCheck::Cuts kCuts = {0, 13, 24, kPromptTokens};  // No chunk below kPrefillRowsMin.
 static_assert(kPromptTokens - kCuts[2] >= kPrefillRowsMin);
+constexpr SelfCheck::Cuts kFineCuts = {0, 1, 29, kPromptTokens};  // Where rows are alone.
 
 // Tokens all over the vocabulary, the same each time; those of another sequence are others.
 TokenId token_at(const Engine& engine, std::int32_t position, bool other) {
@@ -22,6 +23,8 @@ TokenId token_at(const Engine& engine, std::int32_t position, bool other) {
 }
 
 }  // namespace
+
+SelfCheck::SelfCheck(Engine& engine) : engine_(engine), cuts_(engine.facts().rows_alone ? kFineCuts : kCuts) {}
 
 constexpr int kDecodes = kSaid;
 const SelfCheck::Condition SelfCheck::kConditions[] = {
@@ -83,7 +86,7 @@ void SelfCheck::read(SequenceId sequence, std::int32_t begin, std::int32_t end) 
 // The other one first: rows of a step have no order.
 void SelfCheck::decode(std::int32_t position, bool with_other) {
   std::vector<Row> rows;
-  if (with_other) rows.push_back({*second_, position - kPromptTokens + kCuts[1], token_at(engine_, position, true), true});
+  if (with_other) rows.push_back({*second_, position - kPromptTokens + cuts_[1], token_at(engine_, position, true), true});
   rows.push_back({first_, position, token_at(engine_, position, false), true});
   if (run(rows)) compare(position, rows.size() - 1);
 }
@@ -95,13 +98,13 @@ void SelfCheck::alone(int turn) {
 
 void SelfCheck::cut(int turn) {
   const auto chunk = static_cast<std::size_t>(turn);
-  if (turn < 3) read(first_, kCuts[chunk], kCuts[chunk + 1]);
+  if (turn < 3) read(first_, cuts_[chunk], cuts_[chunk + 1]);
   else decode(kPromptTokens + turn - 3, false);
 }
 
 void SelfCheck::beside(int turn) {
   if (!second_) return;
-  if (turn == 0) read(*second_, 0, kCuts[1]);
+  if (turn == 0) read(*second_, 0, cuts_[1]);
   else if (turn == 1) read(first_, 0, kPromptTokens);
   else decode(kPromptTokens + turn - 2, true);
 }
@@ -115,18 +118,18 @@ void SelfCheck::fed_again(int turn) {
 }
 
 void SelfCheck::moved(int turn) {
-  if (turn == 0) return read(first_, 0, kCuts[2]);
-  if (turn > 1) return turn == 2 ? read(first_, kCuts[2], kPromptTokens) : decode(kPromptTokens + turn - 3, false);
+  if (turn == 0) return read(first_, 0, cuts_[2]);
+  if (turn > 1) return turn == 2 ? read(first_, cuts_[2], kPromptTokens) : decode(kPromptTokens + turn - 3, false);
   if (engine_.kv_shape() == nullptr) return move_state();
   const std::vector<std::size_t>& pieces = engine_.kv_shape()->piece_token_bytes;
   std::vector<std::vector<std::byte>> cells;
   for (std::size_t piece = 0; piece < pieces.size(); ++piece) {
-    cells.emplace_back(pieces[piece] * static_cast<std::size_t>(kCuts[2]));
-    engine_.read_kv(first_, piece, 0, kCuts[2], cells.back());
+    cells.emplace_back(pieces[piece] * static_cast<std::size_t>(cuts_[2]));
+    engine_.read_kv(first_, piece, 0, cuts_[2], cells.back());
   }
   change_places();
-  if (const Result<void> claimed = engine_.claim_kv(first_, kCuts[2]); !claimed) return end(fmt::format("it could not be tried: {}", claimed.error().message));
-  for (std::size_t piece = 0; piece < pieces.size(); ++piece) engine_.write_kv(first_, piece, 0, kCuts[2], cells[piece], kCuts[2]);
+  if (const Result<void> claimed = engine_.claim_kv(first_, cuts_[2]); !claimed) return end(fmt::format("it could not be tried: {}", claimed.error().message));
+  for (std::size_t piece = 0; piece < pieces.size(); ++piece) engine_.write_kv(first_, piece, 0, cuts_[2], cells[piece], cuts_[2]);
 }
 
 void SelfCheck::move_state() {

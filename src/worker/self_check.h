@@ -4,7 +4,7 @@
 // logits compared:
 //
 //   alone, the prompt in one step      what the others are compared with
-//   cut                                the prompt in chunks of 13, 11 and 8 rows
+//   cut                                the prompt in chunks of 13, 11 and 8 rows; of 1, 28 and 3 where rows are alone
 //   beside another                     another sequence decodes in the same steps
 //   fed again                          what was said in one step of several rows, as after a death
 //   moved                              the prompt's cells read out and put into another slot; its whole state, where it cannot be cut
@@ -15,6 +15,7 @@
 //   Errors   a step that fails ends the check, and is what it says.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -27,7 +28,9 @@ namespace pensieve {
 class SelfCheck {
  public:
   // Only where the engine's state can be moved, in pieces or whole.
-  explicit SelfCheck(Engine& engine) : engine_(engine) {}
+  explicit SelfCheck(Engine& engine);
+
+  using Cuts = std::array<std::int32_t, 4>;  // Where the prompt is cut, its begin and its end among them.
 
   bool done() const { return done_; }
   bool underway() const { return begun_; }  // Its sequences hold something.
@@ -63,6 +66,7 @@ class SelfCheck {
   void end(std::string differs);
 
   Engine& engine_;
+  const Cuts cuts_;
   SequenceId first_{};
   std::optional<SequenceId> second_;
   bool begun_ = false;

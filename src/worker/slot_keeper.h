@@ -6,9 +6,10 @@
 // from there. What slots hold is written to the store behind the decoding (work()), so
 // that it outlives the slot and the process.
 //
-// Exact mode (docs/decisions/0002): only what a prefill chunk of 8 rows and more made
-// is used again, because the engine's kernel for fewer rows rounds differently. The
-// tokens of an answer were run one by one; they are read again when nothing else is to do
+// Exact mode (docs/decisions/0002): where a row's bits depend on how many share its step
+// (EngineFacts::rows_alone is false) only what a prefill chunk of 8 rows and more made is used
+// again, because the engine's kernel for fewer rows rounds differently. The tokens of an
+// answer were run one by one; they are read again when nothing else is to do
 // (unread()), and until then they are not reused.
 //
 //   Owns     the record of every slot's tokens, the store.
@@ -86,12 +87,12 @@ class SlotKeeper {
   virtual wire::KvFacts facts() const = 0;
 
  protected:
-  SlotKeeper(Engine& engine, std::unique_ptr<BlockStore> store, bool exact) : engine_(engine), store_(std::move(store)), exact_(exact) {}
+  SlotKeeper(Engine& engine, std::unique_ptr<BlockStore> store, bool exact) : engine_(engine), store_(std::move(store)), careful_(exact && !engine.facts().rows_alone) {}
   wire::KvFacts common_facts() const;  // What was reused, and the store's.
 
   Engine& engine_;
   const std::unique_ptr<BlockStore> store_;  // May be null.
-  const bool exact_;
+  const bool careful_;       // Exact mode, and rows are not alone.
   double prefill_rate_ = 0;  // Tokens a second; 0: not measured yet.
   double read_rate_ = 1e9;   // Bytes a second from the store; measured as soon as something is read.
   bool in_haste_ = false;

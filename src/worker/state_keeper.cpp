@@ -47,7 +47,7 @@ std::vector<SequenceId> StateKeeper::spare_slots() const {
 
 // Whether `prompt` can be gone on with after so many tokens, its steps the same as if nothing had been there.
 bool StateKeeper::goes_on_at(std::span<const TokenId> prompt, std::int32_t tokens) const {
-  return resume_at(prompt, tokens, exact_ ? kPrefillRowsMin : 1) == tokens;
+  return resume_at(prompt, tokens, careful_ ? kPrefillRowsMin : 1) == tokens;
 }
 
 // The last place up to `tokens` where the prompt can be cut in two: as above, and with rows enough of the text before it.
@@ -70,7 +70,7 @@ std::int32_t StateKeeper::place_of(std::span<const TokenId> prompt, std::int32_t
 // Whether all of what the slot holds is the beginning of `prompt`, no more than `most` of it.
 bool StateKeeper::goes_on_with(const Slot& slot, std::span<const TokenId> prompt, std::int32_t most) const {
   const auto held = static_cast<std::int32_t>(slot.tokens.size());
-  if (slot.busy || held == 0 || held > most || (exact_ && slot.prefilled < held)) return false;
+  if (slot.busy || held == 0 || held > most || (careful_ && slot.prefilled < held)) return false;
   return common(slot.tokens, prompt) == held && goes_on_at(prompt, held);
 }
 
@@ -105,7 +105,7 @@ std::int32_t StateKeeper::kept(SequenceId id, std::int32_t prompt_tokens) const 
 }
 
 std::optional<SequenceId> StateKeeper::take_slot(std::span<const TokenId> prompt, std::chrono::seconds keep_for, std::span<const std::int32_t> marks) {
-  const auto most = std::max(0, static_cast<std::int32_t>(prompt.size()) - (exact_ ? kLeftToRun : 1));
+  const auto most = std::max(0, static_cast<std::int32_t>(prompt.size()) - (careful_ ? kLeftToRun : 1));
   std::optional<SequenceId> live, alike, oldest;
   for (std::int32_t i = 0; i < std::ssize(slots_); ++i) {
     const SequenceId id{i};
@@ -234,7 +234,7 @@ void StateKeeper::release(SequenceId id) {
 void StateKeeper::want_stored(SequenceId id) {
   Slot& slot = at(id);
   const std::int32_t since = held(id) - (slot.stored ? slot.stored->tokens : 0);
-  if (!store_ || since < kTailTokensMin || held(id) < kGainMin || in_grains(held(id)) != held(id) || (exact_ && slot.prefilled < held(id))) return slot.due.reset();
+  if (!store_ || since < kTailTokensMin || held(id) < kGainMin || in_grains(held(id)) != held(id) || (careful_ && slot.prefilled < held(id))) return slot.due.reset();
   const std::chrono::duration<double> again(prefill_rate_ > 0 ? since / prefill_rate_ : 0.0);
   slot.due = SteadyClock::now() + std::max<SteadyClock::duration>(kRestMin, std::chrono::duration_cast<SteadyClock::duration>(again));
 }
@@ -309,7 +309,7 @@ wire::KvFacts StateKeeper::facts() const {
 // From its last checkpoint on, what it holds is not made by prefill alone.
 bool StateKeeper::is_unread(const Slot& slot) const {
   const auto held = static_cast<std::int32_t>(slot.tokens.size());
-  if (!exact_ || !store_ || spare_ != Spare::nothing || slot.busy || slot.prefilled >= held || !slot.stored || held - slot.stored->tokens < kPrefillRowsMin) return false;
+  if (!careful_ || !store_ || spare_ != Spare::nothing || slot.busy || slot.prefilled >= held || !slot.stored || held - slot.stored->tokens < kPrefillRowsMin) return false;
   // A picture cannot be read again: it left with its request.
   return std::ranges::none_of(std::span(slot.tokens).subspan(static_cast<std::size_t>(slot.stored->tokens)), is_picture);
 }

@@ -259,10 +259,11 @@ void StepLoop::picture_step(Sequence& sequence) {
   port_.send(wire::Event{sequence.request.id, Prefilled{sequence.position, sequence.prompt_tokens()}});
 }
 
-// What was said before, by the same kernel that ran it then: fewer than 8 rows a step.
+// What was said before, by the same kernel that ran it then: fewer than 8 rows a step, unless rows are alone.
 void StepLoop::refeed_step(Sequence& sequence) {
   rows_.clear();
-  const std::int32_t end = std::min(sequence.position + kDecodeRowsMax, sequence.refeed_end());
+  const std::int32_t most = engine_.facts().rows_alone ? prefill_chunk(prefill_rate_, kPrefillBudget, engine_.facts().step_rows_max, any_decoding()) : kDecodeRowsMax;
+  const std::int32_t end = std::min(sequence.position + most, sequence.refeed_end());
   for (std::int32_t at = sequence.position; at < end; ++at) {
     rows_.push_back({sequence.slot, at, sequence.request.said[static_cast<std::size_t>(at - sequence.prompt_tokens())], false});
   }
@@ -340,6 +341,8 @@ void StepLoop::decode_step() {
   std::ranges::rotate(ready, ready.begin() + static_cast<std::ptrdiff_t>(ready.size() > count ? decode_turn_ : 0));
   decode_turn_ += count;
   ready.resize(count);
+  // The engine runs sequences together whose numbers follow each other, and the others in a pass of their own.
+  std::ranges::sort(ready, {}, [](const Sequence* sequence) { return sequence->slot; });
 
   rows_.clear();
   for (const Sequence* sequence : ready) rows_.push_back({sequence->slot, sequence->position, sequence->next, true});

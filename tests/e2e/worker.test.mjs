@@ -144,6 +144,37 @@ describe("worker", () => {
   });
 });
 
+// The engine takes sequences whose numbers follow each other in one pass: a free slot between two that decode gets a row
+// that is forgotten again (llama_engine.cpp, find_fill).
+test("a slot between two that decode keeps what it holds, and they say what they say alone", async () => {
+  const start = async () => {
+    const worker = new Worker(bin("pensieve-worker"), ["--model", await model(), "--slots", "3", "--context", "2048", "--store", ""]);
+    await worker.ready();
+    return worker;
+  };
+  const asks = [
+    { id: 1, messages: prompt(1, 40), ...seeded, max_tokens: 400 },
+    { id: 2, messages: prompt(2, 40), ...seeded, max_tokens: 8 },
+    { id: 3, messages: prompt(3, 40), ...seeded, max_tokens: 60 },
+  ];
+  const alone = [];
+  for (const ask of asks) {
+    const worker = await start();
+    alone.push((await worker.generate(ask)).tokens);
+    await worker.stop();
+  }
+  const worker = await start();
+  const first = worker.generate(asks[0]);
+  await worker.when((r) => r.id === 1 && r.event === "text");
+  const second = await worker.generate(asks[1]);
+  const third = await worker.generate(asks[2]);  // In the third slot: the oldest that is free.
+  assert.deepEqual([(await first).tokens, second.tokens, third.tokens], alone);
+  const again = await worker.generate({ ...asks[1], id: 4 });
+  assert.deepEqual(again.tokens, alone[1]);
+  assert.ok(again.last.cached_tokens > 20, `${again.last.cached_tokens} of ${again.last.prompt_tokens} were there`);
+  await worker.stop();
+});
+
 test("a model file that is none is refused with its name and a reason", async () => {
   const { writeFileSync, mkdtempSync, readFileSync, rmSync } = await import("node:fs");
   const { tmpdir } = await import("node:os");

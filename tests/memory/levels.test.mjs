@@ -138,9 +138,9 @@ test("caution: what an idle slot holds goes to disk, its memory goes back when i
   const server = await Server.start({ args: ["--context", "4096", "--slots", "2", "--memory-levels", "100000G,3M,2M,1M"], env: { PENSIEVE_STORE: join(folder, "caution") } });
   const body = ask(`Keep this in mind: ${"word ".repeat(900)}`, { temperature: 0, max_tokens: 20 });
   const first = await (await server.post(body)).json();
+  const warm = anonymousOf((await server.health()).worker.pid);
   const { worker, memory, model } = await server.until((h) => h.kv.store.blocks > 2 && h.kv.store.pending === 0);
   assert.equal(memory.status, "caution");
-  const warm = anonymousOf(worker.pid);
   const given = (await server.until((h) => h.memory.kv_given_back_bytes > 0.9 * model.kv_bytes)).memory.kv_given_back_bytes;
   const cold = anonymousOf(worker.pid);
   console.log(`# caution: worker ${mb(warm)} warm, ${mb(cold)} cold; ${mb(given)} of ${mb(model.kv_bytes)} given back`);

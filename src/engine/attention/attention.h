@@ -10,7 +10,7 @@
 //   - A row's result depends on its own query, its stream's cells and its mask alone,
 //     bit for bit: not on other rows, streams, the number of threads, nor on the cells
 //     beyond the last one it may see. Steps of fewer than kManyRows rows for each stream
-//     and those of more take two kernels, which agree but for rounding.
+//     and those of more take two kernels, which add in the same order.
 //   - Memory: a tile of cells for each thread, whatever the context.
 //
 // Online softmax over tiles of cells as in Dao et al., "FlashAttention" (2022).

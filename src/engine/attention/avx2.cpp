@@ -38,16 +38,25 @@ struct Avx2 {
   }
   static V zero_if_lowest(V x) { return _mm256_and_ps(x, _mm256_cmp_ps(x, set(kLowest), _CMP_GT_OQ)); }
 
-  static V sum_each(const V (&a)[8]) {
-    const V low = _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
-    const V high = _mm256_hadd_ps(_mm256_hadd_ps(a[4], a[5]), _mm256_hadd_ps(a[6], a[7]));
-    return add(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31));
+  static void turn(V (&a)[8]) {
+    V fours[8];
+    for (int i = 0; i < 8; i += 4) {
+      const __m256d low = _mm256_castps_pd(_mm256_unpacklo_ps(a[i], a[i + 1])), high = _mm256_castps_pd(_mm256_unpackhi_ps(a[i], a[i + 1]));
+      const __m256d low_2 = _mm256_castps_pd(_mm256_unpacklo_ps(a[i + 2], a[i + 3])), high_2 = _mm256_castps_pd(_mm256_unpackhi_ps(a[i + 2], a[i + 3]));
+      fours[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, low_2)), fours[i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, low_2));
+      fours[i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(high, high_2)), fours[i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(high, high_2));
+    }
+    // fours[4 g + k]: columns k and 4 + k of rows 4 g to 4 g + 3.
+    for (int k = 0; k < 4; ++k) {
+      a[k] = _mm256_permute2f128_ps(fours[k], fours[4 + k], 0x20);
+      a[4 + k] = _mm256_permute2f128_ps(fours[k], fours[4 + k], 0x31);
+    }
   }
 };
 
 }  // namespace
 
 extern const AttentionKernel kAttentionAvx2;
-const AttentionKernel kAttentionAvx2{"avx2", &Attention<Avx2>::run};
+const AttentionKernel kAttentionAvx2{"avx2 2", &Attention<Avx2>::run};
 
 }  // namespace pensieve

@@ -34,25 +34,28 @@ struct Avx512 {
   }
   static V zero_if_lowest(V x) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, set(kLowest), _CMP_GT_OQ), x); }
 
-  // The sum over the lanes of each of sixteen vectors: pairs within 128 bits first, then across.
-  static V sum_each(const V (&a)[16]) {
-    V pairs[8], fours[4];
-    for (int i = 0; i < 8; ++i)
-      pairs[i] = add(_mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]), _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]));
-    for (int i = 0; i < 4; ++i) {
-      const __m512d low = _mm512_castps_pd(pairs[2 * i]), high = _mm512_castps_pd(pairs[2 * i + 1]);
-      fours[i] = add(_mm512_castpd_ps(_mm512_unpacklo_pd(low, high)), _mm512_castpd_ps(_mm512_unpackhi_pd(low, high)));
+  // Pairs within 128 bits first, then across.
+  static void turn(V (&a)[16]) {
+    V fours[16];
+    for (int i = 0; i < 16; i += 4) {
+      const __m512d low = _mm512_castps_pd(_mm512_unpacklo_ps(a[i], a[i + 1])), high = _mm512_castps_pd(_mm512_unpackhi_ps(a[i], a[i + 1]));
+      const __m512d low_2 = _mm512_castps_pd(_mm512_unpacklo_ps(a[i + 2], a[i + 3])), high_2 = _mm512_castps_pd(_mm512_unpackhi_ps(a[i + 2], a[i + 3]));
+      fours[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, low_2)), fours[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, low_2));
+      fours[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high, high_2)), fours[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high, high_2));
     }
-    const V first = add(_mm512_shuffle_f32x4(fours[0], fours[1], 0x88), _mm512_shuffle_f32x4(fours[0], fours[1], 0xDD));
-    const V second =
-        add(_mm512_shuffle_f32x4(fours[2], fours[3], 0x88), _mm512_shuffle_f32x4(fours[2], fours[3], 0xDD));
-    return add(_mm512_shuffle_f32x4(first, second, 0x88), _mm512_shuffle_f32x4(first, second, 0xDD));
+    // fours[4 g + k]: columns k, 4 + k, 8 + k and 12 + k of rows 4 g to 4 g + 3.
+    for (int k = 0; k < 4; ++k) {
+      const V even = _mm512_shuffle_f32x4(fours[k], fours[4 + k], 0x88), odd = _mm512_shuffle_f32x4(fours[k], fours[4 + k], 0xDD);
+      const V even_2 = _mm512_shuffle_f32x4(fours[8 + k], fours[12 + k], 0x88), odd_2 = _mm512_shuffle_f32x4(fours[8 + k], fours[12 + k], 0xDD);
+      a[k] = _mm512_shuffle_f32x4(even, even_2, 0x88), a[8 + k] = _mm512_shuffle_f32x4(even, even_2, 0xDD);
+      a[4 + k] = _mm512_shuffle_f32x4(odd, odd_2, 0x88), a[12 + k] = _mm512_shuffle_f32x4(odd, odd_2, 0xDD);
+    }
   }
 };
 
 }  // namespace
 
 extern const AttentionKernel kAttentionAvx512;
-const AttentionKernel kAttentionAvx512{"avx512", &Attention<Avx512>::run};
+const AttentionKernel kAttentionAvx512{"avx512 2", &Attention<Avx512>::run};
 
 }  // namespace pensieve

@@ -6,7 +6,7 @@
 // `Simd` has: V, kWidth numbers; kRegisterRows, the row vectors for which four cells keep
 // their sums in registers; load, store, set, zero, add, sub, mul, fma (a * b + c), max, round;
 // half, from_half, from_bytes (to floats); scale_by_power (x * 2^n), zero_below (0 where x is below
-// the bound), zero_if_lowest (0 for -infinity), sum_each (of kWidth vectors, the sum of each).
+// the bound), zero_if_lowest (0 for -infinity), turn (kWidth vectors: rows become columns).
 #pragma once
 
 #include "engine/attention/attention.h"
@@ -52,6 +52,13 @@ struct Attention {
     Simd::store(lanes, x);
     for (std::int64_t i = 0; i < W; ++i) lanes[i] = cap * tanh_of(lanes[i] / cap);
     return Simd::load(lanes);
+  }
+
+  // kWidth of a cell's numbers as floats, from number `i` on.
+  static V numbers(const std::byte* cell, CellFormat format, std::int64_t i) {
+    if (format == CellFormat::f16) return Simd::from_half(cell + 2 * i);
+    const std::byte* block = cell + i / 32 * 34;
+    return Simd::mul(Simd::set(Simd::half(half_at(block))), Simd::from_bytes(block + 2 + i % 32));
   }
 
   // One cell's numbers as floats.
@@ -100,16 +107,16 @@ struct Attention {
 
   // ---- many rows: the lanes of a vector are rows ----
 
-  // `acc[b][v]` += sum over i of a[i][row v] * b_b[i], for four b's of stride `b_run`; i from 0 to count.
-  template <int Rows>
+  // `acc[b][v]` += sum over i of a[i][v] * b_b[i], for `Count` b's of stride `b_run`; i from 0 to count, one after another.
+  template <int Vectors, int Count>
   static void multiply(const float* a, std::int64_t a_run, const float* b, std::int64_t b_cell, std::int64_t b_run,
-                       std::int64_t count, V (&acc)[4][Rows]) {
+                       std::int64_t count, V (&acc)[Count][Vectors]) {
     for (std::int64_t i = 0; i < count; ++i) {
-      V row[Rows];
-      for (int v = 0; v < Rows; ++v) row[v] = Simd::load(a + i * a_run + v * W);
-      for (int c = 0; c < 4; ++c) {
+      V row[Vectors];
+      for (int v = 0; v < Vectors; ++v) row[v] = Simd::load(a + i * a_run + v * W);
+      for (int c = 0; c < Count; ++c) {
         const V one = Simd::set(b[c * b_cell + i * b_run]);
-        for (int v = 0; v < Rows; ++v) acc[c][v] = Simd::fma(row[v], one, acc[c][v]);
+        for (int v = 0; v < Vectors; ++v) acc[c][v] = Simd::fma(row[v], one, acc[c][v]);
       }
     }
   }
@@ -120,7 +127,7 @@ struct Attention {
     V acc[4][Rows];
     for (auto& cell : acc)
       for (V& v : cell) v = Simd::zero();
-    multiply<Rows>(queries, kTileRows, keys, width, 1, width, acc);
+    multiply<Rows, 4>(queries, kTileRows, keys, width, 1, width, acc);
     for (int c = 0; c < 4; ++c)
       for (int v = 0; v < Rows; ++v) Simd::store(scores + c * kTileRows + v * W, acc[c][v]);
   }
@@ -133,7 +140,7 @@ struct Attention {
     for (int c = 0; c < 4; ++c)
       for (int v = 0; v < Rows; ++v)
         acc[c][v] = Simd::mul(Simd::load(sums + c * kTileRows + v * W), Simd::load(decay + v * W));
-    multiply<Rows>(weights, kTileRows, values, 1, width, cells, acc);
+    multiply<Rows, 4>(weights, kTileRows, values, 1, width, cells, acc);
     for (int c = 0; c < 4; ++c)
       for (int v = 0; v < Rows; ++v) Simd::store(sums + c * kTileRows + v * W, acc[c][v]);
   }
@@ -224,13 +231,17 @@ struct Attention {
         Simd::store(best + v * W, top);
         const V base = Simd::zero_if_lowest(top);  // A row that has seen nothing yet.
         const V fade = exp(Simd::sub(old, base));
-        V sum = Simd::mul(Simd::load(total + v * W), fade);
-        for (std::int64_t j = 0; j < cells; ++j) {
-          const V weight = exp(Simd::sub(Simd::load(scores + j * kTileRows + v * W), base));
-          sum = Simd::add(sum, weight);
-          Simd::store(scores + j * kTileRows + v * W, weight);
+        V added = Simd::zero();
+        for (std::int64_t lane = 0; lane < W; ++lane) {  // In the order of few_rows().
+          V sum = Simd::zero();
+          for (std::int64_t j = lane; j < cells; j += W) {
+            const V weight = exp(Simd::sub(Simd::load(scores + j * kTileRows + v * W), base));
+            sum = Simd::add(sum, weight);
+            Simd::store(scores + j * kTileRows + v * W, weight);
+          }
+          added = Simd::add(added, sum);
         }
-        Simd::store(total + v * W, sum);
+        Simd::store(total + v * W, Simd::add(Simd::mul(Simd::load(total + v * W), fade), added));
         Simd::store(decay + v * W, fade);
       }
       for (std::int64_t d = 0; d < vw; d += 4) {
@@ -263,29 +274,34 @@ struct Attention {
     return total > 0 ? fade / total : 0;
   }
 
-  // ---- few rows: the lanes of a vector are numbers of a cell ----
+  // ---- few rows: the lanes of a vector are cells, then numbers of a cell; every sum in the order of many_rows() ----
 
-  // scores[query][cell] of kWidth cells for N queries of the same kv head; each sum in the order of the numbers.
-  template <int N>
-  static void score_few(const float* const* queries, const float* keys, std::int64_t width, float* scores) {
-    constexpr int kBlock = N == 1 ? 8 : 4;
-    V parts[N][W];
-    for (std::int64_t j = 0; j < W; j += kBlock) {
-      V acc[N][kBlock];
-      for (auto& query : acc)
-        for (V& v : query) v = Simd::zero();
+  // turned[number][cell] = cells' numbers, kWidth by kWidth; cells from `cells` up to the next multiple of kWidth: 0.
+  static void unpack_turned(const std::byte* from, std::size_t stride, CellFormat format, std::int64_t cells,
+                            std::int64_t width, float* turned) {
+    for (std::int64_t j = 0; j < cells; j += W) {
       for (std::int64_t i = 0; i < width; i += W) {
-        V q[N];
-        for (int n = 0; n < N; ++n) q[n] = Simd::load(queries[n] + i);
-        for (int c = 0; c < kBlock; ++c) {
-          const V k = Simd::load(keys + (j + c) * width + i);
-          for (int n = 0; n < N; ++n) acc[n][c] = Simd::fma(q[n], k, acc[n][c]);
-        }
+        V block[W];
+        for (std::int64_t c = 0; c < W; ++c)
+          block[c] = j + c < cells ? numbers(from + static_cast<std::size_t>(j + c) * stride, format, i) : Simd::zero();
+        Simd::turn(block);
+        for (std::int64_t c = 0; c < W; ++c) Simd::store(turned + (i + c) * kTileCells + j, block[c]);
       }
-      for (int n = 0; n < N; ++n)
-        for (int c = 0; c < kBlock; ++c) parts[n][j + c] = acc[n][c];
     }
-    for (int n = 0; n < N; ++n) Simd::store(scores + n * kTileCells, Simd::sum_each(parts[n]));
+  }
+
+  // scores[query][cell] of `cells` cells for N queries of the same kv head; each sum in the order of the numbers, as in score().
+  template <int N>
+  static void score_few(const float* queries, const float* turned, std::int64_t width, std::int64_t cells,
+                        float* scores) {
+    by_registers((cells + W - 1) / W, [&]<int Vectors>(std::int64_t v) {
+      V acc[N][Vectors];
+      for (auto& query : acc)
+        for (V& sum : query) sum = Simd::zero();
+      multiply<Vectors, N>(turned + v * W, kTileCells, queries, width, 1, width, acc);
+      for (int n = 0; n < N; ++n)
+        for (int i = 0; i < Vectors; ++i) Simd::store(scores + n * kTileCells + (v + i) * W, acc[n][i]);
+    });
   }
 
   // sums[query] = sums * decay + weights . values, for `Block` vectors of numbers.
@@ -314,12 +330,11 @@ struct Attention {
                        const std::int64_t* rows, float* scratch) {
     const std::int64_t kw = in.key_width, vw = in.value_width;
     float* queries = scratch;                // [query][key_width], scaled
-    float* keys = queries + N * kw;          // [cell][key_width]
+    float* keys = queries + N * kw;          // [key_width][cell]
     float* values = keys + kTileCells * kw;  // [cell][value_width]
     float* sums = values + kTileCells * vw;  // [query][value_width]
     float* scores = sums + N * vw;           // [query][cell]
     float best[N], total[N], decay[N];
-    const float* query[N];
     const std::byte* mask[N];
     for (int n = 0; n < N; ++n) {
       const auto* q = reinterpret_cast<const float*>(in.q + in.q_stream * static_cast<std::size_t>(stream) +
@@ -327,7 +342,6 @@ struct Attention {
                                                      in.q_row * static_cast<std::size_t>(rows[n]));
       for (std::int64_t d = 0; d < kw; ++d) queries[n * kw + d] = q[d] * in.scale;
       for (std::int64_t d = 0; d < vw; ++d) sums[n * vw + d] = 0;
-      query[n] = queries + n * kw;
       mask[n] = in.mask == nullptr ? nullptr
                                    : in.mask + in.mask_stream * static_cast<std::size_t>(stream) +
                                          in.mask_row * static_cast<std::size_t>(rows[n]);
@@ -345,10 +359,9 @@ struct Attention {
       if (!seen) continue;
       if (begin + kTileCells < in.cells) fetch_ahead(k, v, begin + kTileCells, in);
       const std::int64_t padded = (cells + W - 1) / W * W;
-      unpack_tile(k + in.k_cell * static_cast<std::size_t>(begin), in.k_cell, in.k_format, cells, kw, keys);
+      unpack_turned(k + in.k_cell * static_cast<std::size_t>(begin), in.k_cell, in.k_format, cells, kw, keys);
       unpack_tile(v + in.v_cell * static_cast<std::size_t>(begin), in.v_cell, in.v_format, cells, vw, values);
-      for (std::int64_t j = cells * kw; j < padded * kw; ++j) keys[j] = 0;
-      for (std::int64_t j = 0; j < padded; j += W) score_few<N>(query, keys + j * kw, kw, scores + j);
+      score_few<N>(queries, keys, kw, cells, scores);
       for (int n = 0; n < N; ++n) {
         float* mine = scores + n * kTileCells;
         if (in.softcap != 0) {

@@ -15,6 +15,8 @@
 namespace pensieve {
 namespace {
 
+constexpr int kGroup = 8;  // Rows that are multiplied together: so many sums stay in registers.
+
 #define INLINED [[gnu::always_inline]] inline  // A block that went through memory would cost half the speed.
 
 struct Block {
@@ -25,10 +27,12 @@ struct Block {
   float offset;
 };
 
+// A tile of rows as bytes, in groups of kGroup; what `scratch` holds.
 struct Activations {
-  const std::int8_t* q;      // [width], in the format's order
-  const float* d;            // [blocks]
-  const std::int16_t* sums;  // [blocks][16], in the order of the numbers
+  std::int8_t* q;      // [row][width], in the format's order
+  std::int16_t* sums;  // [row][block][16], in the order of the numbers
+  float* d;            // [group][block][kGroup]: those of a block are multiplied together
+  std::int64_t blocks;
 };
 
 INLINED float half_at(const std::byte* from) {
@@ -141,30 +145,39 @@ struct Q6K {
 // went at 0.8 of the engine's pace, with it at 1.0 to 1.3 (bench/products.cpp; 2 KiB and the first cache: 0.85 to 1.2).
 constexpr std::int64_t kAhead = 8192;
 
-// `Rows` products of one row of weights. The steps of a row are the same whatever Rows is.
+// `Rows` products of one row of weights, of a tile's rows from `first` on. The steps of a row are the same whatever Rows is.
 // A dot product of four stays below 63 * 127 * 4 = 32,004: it fits the lower half of its lane, and what the
 // sign puts into the upper one meets the zero there.
 template <typename Format, int Rows>
-INLINED void multiply(const std::byte* weights, const Activations* rows, std::int64_t blocks, float* out) {
+INLINED void multiply(const std::byte* weights, const Activations& rows, std::int64_t first, bool ask_ahead, float* out) {
   __m512 sums[Rows];
   __m256 offsets[Rows];
   for (int r = 0; r < Rows; ++r) sums[r] = _mm512_setzero_ps(), offsets[r] = _mm256_setzero_ps();
-  for (std::int64_t b = 0; b < blocks; ++b) {
+  const std::int64_t run = rows.blocks * kProductBlock;
+  const std::int8_t* row_q = rows.q + first * run;
+  const std::int16_t* row_sums = rows.sums + first * rows.blocks * 16;
+  const float* row_d = rows.d + first * rows.blocks;
+  for (std::int64_t b = 0; b < rows.blocks; ++b, row_q += kProductBlock, row_sums += 16, row_d += kGroup) {
     const std::byte* at = weights + b * Format::kBytes;
-    for (std::int64_t line = 0; line < Format::kBytes; line += 64) __builtin_prefetch(at + kAhead + line, 0, 2);
+    if (ask_ahead) {
+      for (std::int64_t line = 0; line < Format::kBytes; line += 64) __builtin_prefetch(at + kAhead + line, 0, 2);
+    }
     Block block;
     Format::unpack(at, block);
+    alignas(32) float scales[kGroup], factors[kGroup];
+    const __m256 d = _mm256_load_ps(row_d);
+    _mm256_store_ps(scales, _mm256_mul_ps(d, _mm256_set1_ps(block.scale)));
+    _mm256_store_ps(factors, _mm256_mul_ps(d, _mm256_set1_ps(block.offset)));
     for (int r = 0; r < Rows; ++r) {
-      const std::int8_t* q = rows[r].q + b * kProductBlock;
+      const std::int8_t* q = row_q + r * run;
       __m512i whole = _mm512_setzero_si512();
       for (int i = 0; i < 4; ++i) {
         const __m512i dot = _mm512_dpbusd_epi32(_mm512_setzero_si512(), block.u[i], _mm512_load_si512(q + 64 * i));
         whole = _mm512_dpwssd_epi32(whole, dot, block.s[i]);
       }
-      const __m256i parts = _mm256_madd_epi16(block.m, _mm256_load_si256(reinterpret_cast<const __m256i*>(rows[r].sums + 16 * b)));
-      const float d = rows[r].d[b];
-      sums[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), _mm512_set1_ps(d * block.scale), sums[r]);
-      offsets[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(parts), _mm256_set1_ps(d * block.offset), offsets[r]);
+      const __m256i parts = _mm256_madd_epi16(block.m, _mm256_load_si256(reinterpret_cast<const __m256i*>(row_sums + r * rows.blocks * 16)));
+      sums[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), _mm512_set1_ps(scales[r]), sums[r]);
+      offsets[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(parts), _mm256_set1_ps(factors[r]), offsets[r]);
     }
   }
   for (int r = 0; r < Rows; ++r)
@@ -188,42 +201,80 @@ void quantise_block(const float* from, const int (&order)[8], std::int8_t* q, fl
   }
 }
 
-template <typename Format, int Rows>
-void all_outputs(const ProductInput& in, const Activations* rows, std::int64_t begin, std::int64_t end) {
-  for (std::int64_t n = begin; n < end; ++n) {
-    float results[Rows];
-    multiply<Format, Rows>(in.weights + static_cast<std::size_t>(n) * in.weights_row, rows, in.width / kProductBlock, results);
-    for (int r = 0; r < Rows; ++r)
-      __builtin_memcpy(in.out + static_cast<std::size_t>(r) * in.out_row + static_cast<std::size_t>(n) * sizeof(float), &results[r], sizeof(float));
+// Rows [begin, end) of the input, the tile's from 0 on. Scales of a group that no row has are 0: what lies there
+// from before may be numbers so small that each product with one costs a hundred cycles.
+template <typename Format>
+void quantise(const ProductInput& in, std::int64_t begin, std::int64_t end, const Activations& to) {
+  const std::int64_t rows = end - begin;
+  for (std::int64_t r = rows; r % kGroup != 0; ++r) {
+    for (std::int64_t b = 0; b < to.blocks; ++b) to.d[(r / kGroup * to.blocks + b) * kGroup + r % kGroup] = 0;
+  }
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const auto* from = reinterpret_cast<const float*>(in.activations + static_cast<std::size_t>(begin + r) * in.activations_row);
+    for (std::int64_t b = 0; b < to.blocks; ++b) {
+      const std::int64_t at = r * to.blocks + b;
+      quantise_block(from + b * kProductBlock, Format::kOrder, to.q + at * kProductBlock, to.d[(r / kGroup * to.blocks + b) * kGroup + r % kGroup], to.sums + at * 16);
+    }
   }
 }
 
-// Each thread makes the bytes of all activations for itself: that is less work than one row of weights, and needs no barrier.
+// Outputs [begin, end) of a group of the tile's rows.
+template <typename Format, int Rows>
+void outputs_of_group(const ProductInput& in, const Activations& tile, std::int64_t first, std::int64_t row, std::int64_t begin, std::int64_t end, bool ask_ahead) {
+  for (std::int64_t n = begin; n < end; ++n) {
+    float results[Rows];
+    multiply<Format, Rows>(in.weights + static_cast<std::size_t>(n) * in.weights_row, tile, first, ask_ahead, results);
+    for (int r = 0; r < Rows; ++r)
+      __builtin_memcpy(in.out + static_cast<std::size_t>(row + r) * in.out_row + static_cast<std::size_t>(n) * sizeof(float), &results[r], sizeof(float));
+  }
+}
+
+// Weights that are worked on with all rows of a tile before the next come: they stay in the second cache.
+constexpr std::int64_t kChunkBytes = 64 << 10;
+
+// Rows [row_begin, row_end) and outputs [begin, end): what is one thread's.
+template <typename Format>
+void run_range(const ProductInput& in, std::int64_t row_begin, std::int64_t row_end, std::int64_t begin, std::int64_t end, std::byte* scratch) {
+  const std::int64_t blocks = in.width / kProductBlock;
+  const std::int64_t most = in.rows < kProductTileRows ? (in.rows + kGroup - 1) / kGroup * kGroup : kProductTileRows;
+  Activations tile;
+  tile.q = reinterpret_cast<std::int8_t*>(scratch);
+  tile.d = reinterpret_cast<float*>(tile.q + most * in.width);
+  tile.sums = reinterpret_cast<std::int16_t*>(tile.d + most * blocks);
+  tile.blocks = blocks;
+  const std::int64_t chunk = kChunkBytes / static_cast<std::int64_t>(in.weights_row) > 0 ? kChunkBytes / static_cast<std::int64_t>(in.weights_row) : 1;
+  for (std::int64_t row = row_begin; row < row_end; row += kProductTileRows) {
+    const std::int64_t rows = row_end - row < kProductTileRows ? row_end - row : kProductTileRows;
+    quantise<Format>(in, row, row + rows, tile);
+    for (std::int64_t n = begin; n < end; n += chunk) {
+      const std::int64_t stop = end - n < chunk ? end : n + chunk;
+      for (std::int64_t first = 0; first < rows; first += kGroup) {
+        const bool ask_ahead = first == 0;
+        switch (rows - first) {
+          case 1: outputs_of_group<Format, 1>(in, tile, first, row + first, n, stop, ask_ahead); break;
+          case 2: outputs_of_group<Format, 2>(in, tile, first, row + first, n, stop, ask_ahead); break;
+          case 3: outputs_of_group<Format, 3>(in, tile, first, row + first, n, stop, ask_ahead); break;
+          case 4: outputs_of_group<Format, 4>(in, tile, first, row + first, n, stop, ask_ahead); break;
+          case 5: outputs_of_group<Format, 5>(in, tile, first, row + first, n, stop, ask_ahead); break;
+          case 6: outputs_of_group<Format, 6>(in, tile, first, row + first, n, stop, ask_ahead); break;
+          case 7: outputs_of_group<Format, 7>(in, tile, first, row + first, n, stop, ask_ahead); break;
+          default: outputs_of_group<Format, kGroup>(in, tile, first, row + first, n, stop, ask_ahead); break;
+        }
+      }
+    }
+  }
+}
+
+// A long prompt is shared by rows, each thread making the bytes of its own; a short step by outputs, each making those of
+// all rows for itself: that is less work than a row of weights, and needs no barrier.
 template <typename Format>
 void run_format(const ProductInput& in, int part, int parts, std::byte* scratch) {
-  const std::int64_t blocks = in.width / kProductBlock;
-  Activations rows[kProductRowsMax];
-  for (std::int64_t r = 0; r < in.rows; ++r) {
-    const auto* from = reinterpret_cast<const float*>(in.activations + static_cast<std::size_t>(r) * in.activations_row);
-    auto* q = reinterpret_cast<std::int8_t*>(scratch);
-    auto* sums = reinterpret_cast<std::int16_t*>(q + in.width);
-    auto* scales = reinterpret_cast<float*>(sums + blocks * 16);
-    for (std::int64_t b = 0; b < blocks; ++b)
-      quantise_block(from + b * kProductBlock, Format::kOrder, q + b * kProductBlock, scales[b], sums + b * 16);
-    rows[r] = {q, scales, sums};
-    scratch += product_scratch_bytes(in.width, 1);
+  const std::int64_t groups = in.rows / kGroup;
+  if (groups >= 2 * parts) {
+    const std::int64_t row_end = part + 1 == parts ? in.rows : groups * (part + 1) / parts * kGroup;
+    return run_range<Format>(in, groups * part / parts * kGroup, row_end, 0, in.outputs, scratch);
   }
-  const std::int64_t begin = in.outputs * part / parts, end = in.outputs * (part + 1) / parts;
-  switch (in.rows) {
-    case 1: return all_outputs<Format, 1>(in, rows, begin, end);
-    case 2: return all_outputs<Format, 2>(in, rows, begin, end);
-    case 3: return all_outputs<Format, 3>(in, rows, begin, end);
-    case 4: return all_outputs<Format, 4>(in, rows, begin, end);
-    case 5: return all_outputs<Format, 5>(in, rows, begin, end);
-    case 6: return all_outputs<Format, 6>(in, rows, begin, end);
-    case 7: return all_outputs<Format, 7>(in, rows, begin, end);
-    default: __builtin_trap();  // product_takes() was asked.
-  }
+  run_range<Format>(in, 0, in.rows, in.outputs * part / parts, in.outputs * (part + 1) / parts, scratch);
 }
 
 void run(const ProductInput& in, int part, int parts, std::byte* scratch) {

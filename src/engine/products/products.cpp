@@ -1,5 +1,7 @@
 #include "engine/products/products.h"
 
+#include <algorithm>
+
 namespace pensieve {
 
 #ifdef PENSIEVE_PRODUCTS_X86
@@ -25,15 +27,15 @@ std::size_t product_block_bytes(WeightFormat format) {
 }
 
 bool product_takes(const ProductInput& input) {
-  return input.rows > 0 && input.rows <= kProductRowsMax && input.width > 0 && input.width % kProductBlock == 0 && input.outputs > 0 &&
+  return input.rows > 0 && input.width > 0 && input.width % kProductBlock == 0 && input.outputs > 0 &&
          input.weights_row == static_cast<std::size_t>(input.width / kProductBlock) * product_block_bytes(input.format);
 }
 
-// For each row: its bytes, then sixteen sums and a scale for each block (avx512.cpp).
+// For each row of a tile: its bytes, then sixteen sums and a scale for each block (avx512.cpp); rows in groups of eight.
 std::size_t product_scratch_bytes(std::int64_t width, std::int64_t rows) {
   const auto blocks = static_cast<std::size_t>(width / kProductBlock);
   const std::size_t row = static_cast<std::size_t>(width) + blocks * (16 * sizeof(std::int16_t) + sizeof(float));
-  return static_cast<std::size_t>(rows) * ((row + 63) / 64 * 64);
+  return static_cast<std::size_t>(std::min((rows + 7) / 8 * 8, kProductTileRows)) * row;
 }
 
 }  // namespace pensieve

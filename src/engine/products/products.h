@@ -1,6 +1,6 @@
-// Products of quantised weights with the activations of a step of few rows:
+// Products of quantised weights with the activations of a step's rows:
 // out[row][n] = sum over k of weights[n][k] * activations[row][k]. Takes the place of the
-// engine's own matrix product in decoding (engine/llama_products.*).
+// engine's own matrix product (engine/llama_products.*).
 //
 // Why our own (docs/decisions/0011): the engine is fast here only with a second,
 // repacked copy of the weights, which doubles the memory of a model. These kernels read
@@ -21,7 +21,7 @@
 
 namespace pensieve {
 
-inline constexpr std::int64_t kProductRowsMax = 7;  // As many as a decode step has.
+inline constexpr std::int64_t kProductTileRows = 32;  // So many rows are bytes at a time.
 inline constexpr std::int64_t kProductBlock = 256;  // Widths are multiples of it.
 
 enum class WeightFormat { q4_k, q5_k, q6_k };
