@@ -73,6 +73,7 @@ int main(int argc, char** argv) {
   app.add_option("--kv-type", kv_type, "How the KV cache is kept: f16, or q8_0 (half the bytes; answers are not repeatable in company)")->capture_default_str()->check(CLI::IsMember({"f16", "q8_0"}));
   app.add_option("--mmproj", engine.projector_path, "The projector's GGUF file, with which the model sees; without it: it does not");
   app.add_flag("--mmproj-optional", engine.projector_optional, "A projector that cannot be used is warned of, no more");
+  app.add_option("--proof", engine.proof, "What a worker before this one said of its kernels (ready.proof): they are not tried again");
   app.add_option("--data-max", data_bytes_max, "Bytes of memory that this process may have for itself, enforced by the system; 0: no limit");
   app.add_flag("--plan", plan, "Print what the engine would allocate with this --kv-type, as JSON, and end");
   app.add_option("--chat-template", worker.chat_template, "chatml, phi3, llama3, plain, or Jinja source; default: the model's own");

@@ -52,6 +52,7 @@ struct EngineFacts {
   std::string chat_template;  // Jinja source; empty when the model brings none.
   std::string backends;       // Devices that compute, comma-separated.
   std::string kernels;        // Which of ours stand in its graph ("attention avx512, products avx512-vnni"); "": none.
+  std::string proof;          // That they were tried: for EngineOptions::proof of the next process that loads the same.
   // What a row gives does not depend, bit for bit, on how many rows share its step; else the rules of
   // docs/decisions/0002 are needed for that.
   bool rows_alone = false;
@@ -166,6 +167,9 @@ struct EngineOptions {
   std::int32_t gpu_layers = -1;     // -1: all that fit on a GPU backend, if there is one.
   KvType kv_type = KvType::f16;
   std::string projector_path;  // What makes it see (a GGUF, "mmproj"); empty: it does not.
+  // EngineFacts::proof of a process before this one. It counts for the same program, engine and model file, and spares
+  // trying again: some 50 tokens, seconds for a large model in which a stream may be waiting.
+  std::string proof;
   bool projector_optional = false;  // One that cannot be used is warned of, and the model does not see.
 };
 

@@ -4,6 +4,8 @@
 // sequence, no repacked copy of the weights, and attention by our own kernels (llama_attention.h)
 // or, where they do not suit, without flash attention.
 
+#include <sys/stat.h>
+
 #include <ggml-backend.h>
 #include <llama.h>
 
@@ -38,6 +40,7 @@ constexpr std::uint64_t kKvBytesAuto = 1ull << 30;
 constexpr std::int32_t kContextAutoMax = 32768;
 constexpr std::int32_t kContextMin = 512;
 constexpr std::int32_t kStepRowsMax = 512;
+constexpr std::string_view kRowsAlone = ", rows alone";  // Behind the kernels' names.
 constexpr std::size_t kFewRows = 7;  // That take one kernel (docs/decisions/0002).
 
 // libllama explains a failed load only in its log; the last complaint is kept.
@@ -576,6 +579,24 @@ SightOptions sight_options(const EngineOptions& options) {
   return {options.projector_path, options.threads > 0 ? options.threads : cores, options.gpu_layers != 0 && has_gpu(), kStepRowsMax};
 }
 
+// What a file is, as long as nobody writes to it.
+std::string state_of(const char* path) {
+  struct stat about {};
+  if (::stat(path, &about) != 0) return "?";
+  const auto written = std::filesystem::last_write_time(path).time_since_epoch().count();
+  return fmt::format("{}:{}:{}:{}", about.st_dev, about.st_ino, about.st_size, written);
+}
+
+// What a proof is for; the kernels that it is of follow. "": this process cannot be told from others.
+std::string proof_head(const EngineOptions& options) {
+#ifdef __linux__
+  return fmt::format("{};{};{};", llama_version(), state_of("/proc/self/exe"), state_of(options.model_path.c_str()));
+#else
+  (void)options;
+  return {};
+#endif
+}
+
 Result<void> prove_attention(GraphWatch& watch, LlamaProof& proof) {
   if (Result<void> same = proof.same_logits([&](bool ours) { watch.attention.use(ours); }); !same) return same;
   Result<void> complete = watch.attention.complete();
@@ -624,7 +645,15 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, 
   const bool own_attention = attends_itself(model_params, model.get());
   ContextHandle context = make_context(own_attention);
   LlamaProof proof(context.get(), model.get());
-  if (context && own_attention) {
+  const std::string head = proof_head(options);
+  const bool proven_before = !head.empty() && options.proof.starts_with(head) && options.proof.size() > head.size();
+  if (context && proven_before) {
+    facts.kernels = options.proof.substr(head.size());
+    watch->attention.use(own_attention && facts.kernels.find("attention ") != std::string::npos);
+    watch->products.use(facts.kernels.find("products ") != std::string::npos);
+    facts.rows_alone = facts.kernels.ends_with(kRowsAlone);
+    if (own_attention && !watch->attention.in_use()) context = make_context(false);
+  } else if (context && own_attention) {
     if (const Result<void> proven = prove_attention(*watch, proof); proven) {
       facts.kernels = fmt::format("attention {}", watch->attention.kernel());
     } else {
@@ -634,17 +663,19 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, 
       proof = LlamaProof(context.get(), model.get());
     }
   }
-  if (context && model_params.n_gpu_layers == 0) {
+  if (context && !proven_before && model_params.n_gpu_layers == 0) {
     watch->rows.begin();
     const Result<void> proven = proof.same_logits([&](bool ours) { watch->products.use(ours), watch->rows.begin(); });
     if (!proven) log::warn("products of weights stay the engine's own, which is slower: {}", proven.error().message);
     else if (watch->products.any()) facts.kernels += fmt::format("{}products {}", facts.kernels.empty() ? "" : ", ", watch->products.kernel());
     // What the graph promises, tried.
     facts.rows_alone = watch->rows.all_alone() && proof.same_bits_cut_elsewhere();
-    if (facts.rows_alone) facts.kernels += ", rows alone";
+    if (facts.rows_alone) facts.kernels += kRowsAlone;
     else log::debug("the bits of a row depend on how many share its step: {}", watch->rows.other().empty() ? "tried" : watch->rows.other());
   }
   if (!context) return load_error(options.model_path);
+  if (!head.empty() && !facts.kernels.empty()) facts.proof = head + facts.kernels;
+  log::info("kernels: {}{}", facts.kernels.empty() ? "the engine's own" : facts.kernels, proven_before ? ", as a process before this one tried them" : "");
 
   facts.name = metadata(model.get(), "general.name");
   if (facts.name.empty()) facts.name = std::filesystem::path(options.model_path).stem().string();

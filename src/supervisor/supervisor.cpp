@@ -107,7 +107,9 @@ awaitable<void> Supervisor::run() {
     group_kills_ = options_.group != nullptr ? options_.group->kills() : 0;
     ChildLimits limits;
     if (options_.group != nullptr) limits.members_file = options_.group->members_file();
-    auto spawned = ChildProcess::spawn(options_.worker_argv, limits);
+    std::vector<std::string> argv = options_.worker_argv;
+    if (status_.ready && !status_.ready->proof.empty()) argv.insert(argv.end(), {"--proof", status_.ready->proof});
+    auto spawned = ChildProcess::spawn(argv, limits);
     if (!spawned) {
       set_state(WorkerState::failed, fmt::format("the worker could not be started: {}", spawned.error().message));
       co_return;

@@ -99,6 +99,7 @@ struct Ready {  // Loaded: generate is answered from now on.
   std::string store;          // The block store's folder; empty: there is none, and
   std::string store_problem;  // this says why.
   bool sees = false;          // It takes images.
+  std::string proof;          // EngineFacts::proof: the next worker's --proof.
   bool operator==(const Ready&) const = default;
 };
 struct Counted {

@@ -101,7 +101,7 @@ TEST(Frames, ImagesComeBackAsTheyWere) {
 TEST(Frames, ReportsComeBackAsTheyWere) {
   const Hello hello{2, "0.1.0", "0.7.0"};
   EXPECT_EQ(report_round_trip(hello), hello);
-  const Ready ready{{"demo", "phi3", 12, 34, 56, 78}, 2, 4096, 99, "CPU", "model", "hermes", true, true, "/store", "why"};
+  const Ready ready{{"demo", "phi3", 12, 34, 56, 78}, 2, 4096, 99, "CPU", "model", "hermes", true, true, "/store", "why", true, "as it was tried"};
   EXPECT_EQ(report_round_trip(ready), ready);
   const Counted counted{RequestId{2}, 2, {5, 6}, "<think>", "12-34", {1}};
   EXPECT_EQ(report_round_trip(counted), counted);

@@ -95,6 +95,7 @@ Ready read_ready(Reader& reader) {
   ready.store = reader.text("store");
   ready.store_problem = reader.text("store_problem");
   ready.sees = reader.boolean("sees");
+  ready.proof = reader.text("proof");
   const Json* model = reader.find("model");
   if (model == nullptr || !model->is_object()) {
     reader.fail("model", "an object");
@@ -148,7 +149,8 @@ std::string encode(const Report& report) {
                       {"exact", ready.exact},
                       {"store", ready.store},
                       {"store_problem", ready.store_problem},
-                      {"sees", ready.sees}};
+                      {"sees", ready.sees},
+                      {"proof", ready.proof}};
           },
           [&](const Counted& counted) {
             event_object("counted", counted.id);

@@ -200,7 +200,8 @@ int run_worker(const WorkerOptions& options, const EngineLoader& load) {
                         exact,
                         store ? options.store.folder : std::string(),
                         store_problem,
-                        (*engine)->sight() != nullptr});
+                        (*engine)->sight() != nullptr,
+                        facts.proof});
   const ChatAbilities& abilities = chat->abilities();
   log::info("chat template {}: calls as {}, tools {}, system messages between turns {}, thinking {}", chat->name(), chat->tool_syntax().name(),
             abilities.tools ? "by the template" : "in words", abilities.system_inside ? "in place" : "in their neighbour",

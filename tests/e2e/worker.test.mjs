@@ -175,6 +175,26 @@ test("a slot between two that decode keeps what it holds, and they say what they
   await worker.stop();
 });
 
+test("what a worker tried its kernels on spares the next one the trial, and counts for the same model alone", async () => {
+  const ask = { id: 1, messages: prompt(1, 60), ...seeded };
+  const run = async (...args) => {
+    const worker = new Worker(bin("pensieve-worker"), ["--model", await model(), "--context", "1024", ...args]);
+    const { proof } = await worker.ready();
+    const { tokens } = await worker.generate(ask);
+    await worker.stop();
+    return { proof, tokens, log: worker.log };
+  };
+  const first = await run();
+  if (!first.proof) return;  // A processor for which there are no kernels of ours.
+  assert.doesNotMatch(first.log, /before this one tried/);
+  const second = await run("--proof", first.proof);
+  assert.match(second.log, /before this one tried/);
+  assert.deepEqual([second.proof, second.tokens], [first.proof, first.tokens]);
+  const other = await run("--proof", first.proof.replace(/;(\d+):/, ";1$1:"));
+  assert.doesNotMatch(other.log, /before this one tried/);
+  assert.deepEqual([other.proof, other.tokens], [first.proof, first.tokens]);
+});
+
 test("a model file that is none is refused with its name and a reason", async () => {
   const { writeFileSync, mkdtempSync, readFileSync, rmSync } = await import("node:fs");
   const { tmpdir } = await import("node:os");

@@ -21,7 +21,7 @@
 
 namespace pensieve {
 
-inline constexpr std::int64_t kProductTileRows = 32;  // So many rows are bytes at a time.
+inline constexpr std::int64_t kProductTileRows = 64;  // So many rows are bytes at a time.
 inline constexpr std::int64_t kProductBlock = 256;  // Widths are multiples of it.
 
 enum class WeightFormat { q4_k, q5_k, q6_k };

@@ -102,12 +102,12 @@ TEST_P(Products, AreTheSumsOfTheUnpackedWeights) {
 }
 
 TEST_P(Products, OfARowAreTheSameAloneInCompanyAndOnAnyNumberOfThreads) {
-  constexpr std::int64_t kRows = 77;  // Two tiles and a part of one; its last group is not full.
+  constexpr std::int64_t kRows = 149;  // Two tiles and a part of one; its last group is not full.
   const Case all(GetParam(), 1024, 41, kRows);
   const std::vector<float> together = all.run(0, kRows, 1);
   for (int threads = 2; threads <= 5; ++threads) EXPECT_EQ(all.run(0, kRows, threads), together);
-  for (const std::int64_t count : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 31, 32, 33, 40, 65}) {
-    for (std::int64_t begin = 0; begin + count <= kRows; begin += 6) {
+  for (const std::int64_t count : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 31, 33, 63, 64, 65, 80, 129}) {
+    for (std::int64_t begin = 0; begin + count <= kRows; begin += 13) {
       const std::vector<float> some = all.run(begin, count, 2);
       const std::vector<float> same(together.begin() + begin * all.outputs, together.begin() + (begin + count) * all.outputs);
       EXPECT_EQ(some, same) << count << " rows from " << begin;
