@@ -30,9 +30,10 @@ class Mixer {
   std::string bytes_;
 };
 
-std::uint64_t hash_of(const Message& message) {
+std::uint64_t hash_of(const Message& message, const std::vector<std::string>& images) {
   Mixer mixer;
   mixer.add(static_cast<std::uint64_t>(message.role));
+  const auto image = [&](std::int32_t number) { return std::string_view(images[static_cast<std::size_t>(number)]); };
   for (const Block& block : message.blocks) {  // Cache marks are never rendered.
     mixer.add(std::uint64_t{block.content.index()});
     if (const auto* text = std::get_if<TextContent>(&block.content)) mixer.add(text->text);
@@ -41,6 +42,9 @@ std::uint64_t hash_of(const Message& message) {
     else if (const auto* result = std::get_if<ToolResultContent>(&block.content)) {
       mixer.add(result->tool_use_id).add(result->text).add(std::uint64_t{result->is_error});
       for (const std::string& reference : result->tool_references) mixer.add(reference);
+      for (const ToolResultContent::Image& shown : result->images) mixer.add(std::uint64_t{shown.offset}).add(image(shown.image));
+    } else if (const auto* shown = std::get_if<ImageContent>(&block.content)) {
+      mixer.add(image(shown->image));
     }
   }
   return mixer.value();
@@ -54,8 +58,8 @@ PromptMarks marks_of(const Prompt& prompt, std::string_view loaded_model) {
   Mixer system, tools;
   for (const Message& message : prompt.messages) {
     const bool leads = message.role == Role::system && marks.messages.empty();
-    if (leads) system.add(hash_of(message));
-    else marks.messages.push_back(hash_of(message));
+    if (leads) system.add(hash_of(message, prompt.images));
+    else marks.messages.push_back(hash_of(message, prompt.images));
   }
   marks.system = system.value();
   for (const Tool& tool : prompt.tools) tools.add(tool.name).add(tool.description).add(tool.input_schema).add(std::uint64_t{tool.deferred});

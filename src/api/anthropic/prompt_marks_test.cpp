@@ -51,6 +51,20 @@ TEST_F(PromptMemoryTest, WhatChangedIsNamedTheFirstOfIt) {
   EXPECT_EQ(miss(prompt), (CacheMiss{"messages_changed", 900}));
 }
 
+TEST_F(PromptMemoryTest, AnotherImageIsAChange) {
+  const auto with = [](const char* first, const char* second) {
+    Prompt prompt = conversation(2);
+    prompt.images = {first, second};
+    prompt.messages[1].blocks.push_back({ImageContent{0}});
+    std::get<ToolResultContent>(prompt.messages[3].blocks[0].content).images = {{2, 1}};
+    return prompt;
+  };
+  memory_.keep("msg_2", marks_of(with("cat", "dog"), "m"), 1000);
+  EXPECT_EQ(miss(with("cat", "dog"), 100, "m", "msg_2"), (CacheMiss{"unavailable", {}}));
+  EXPECT_EQ(miss(with("cow", "dog"), 100, "m", "msg_2"), (CacheMiss{"messages_changed", 900}));
+  EXPECT_EQ(miss(with("cat", "cow"), 100, "m", "msg_2"), (CacheMiss{"messages_changed", 900}));
+}
+
 TEST_F(PromptMemoryTest, CacheMarksChangeNothing) {
   Prompt prompt = conversation(2);
   for (Message& message : prompt.messages) message.blocks.back().cache_mark = true;
