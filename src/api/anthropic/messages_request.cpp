@@ -228,8 +228,8 @@ class PromptReader {
   static std::string picture_of(const Document& document) { return document.pictures.empty() ? std::string() : document.pictures.front(); }
 
   Result<std::int32_t> add_image(std::string bytes, const std::string& at) {
+    if (const Result<void> room = room_for_images(request_.prompt, 1, bytes.size()); !room) return wrong(at, room.error().message);
     std::vector<std::string>& images = request_.prompt.images;
-    if (images.size() >= kImagesMax) return wrong(at, fmt::format("is one more than the {} images that a request may bring", kImagesMax));
     images.push_back(std::move(bytes));
     return static_cast<std::int32_t>(images.size()) - 1;
   }
@@ -400,11 +400,11 @@ class PromptReader {
 
   Result<std::string> read_before(const Result<Document>& document, const std::string& field) {
     if (!document) return wrong(field, document.error().message);
-    std::vector<std::string>& images = request_.prompt.images;
-    if (images.size() + document->pictures.size() > kImagesMax) {
-      if (document->text.empty()) return wrong(field, fmt::format("the pages of the request's documents are more than the {} images that it may bring", kImagesMax));
+    if (const Result<void> room = room_for_images(request_.prompt, document->pictures.size(), document->bytes()); !room) {
+      if (document->text.empty()) return wrong(field, fmt::format("as pictures it {}", room.error().message));
       return document->text;  // Which must do.
     }
+    std::vector<std::string>& images = request_.prompt.images;
     for (const std::string& picture : document->pictures) {
       pages_.push_back(static_cast<std::int32_t>(images.size()));
       images.push_back(picture);

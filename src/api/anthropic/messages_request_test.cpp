@@ -339,6 +339,26 @@ TEST(MessagesRequest, AnImageThatCannotBeTakenNamesItsField) {
   EXPECT_NE(std::get<ToolResultContent>(request->prompt.messages[0].blocks[0].content).text.find("an image that could not be read"), std::string::npos);
 }
 
+// Else the worker would get a line that it does not read.
+TEST(MessagesRequest, AllImagesTogetherHaveABound) {
+  const std::string image = R"({"type":"image","source":{"type":"url","url":"https://x/y.png"}})";
+  const std::string document = R"({"type":"document","source":{"type":"url","url":"https://x/y.pdf"}})";
+  const std::string body = R"({"model":"m","max_tokens":1,"messages":[{"role":"user","content":[)" + image + "," + document + "]}]}";
+  const auto with = [&](std::size_t image_bytes, Document pages) {
+    return parse_messages_request(body, Endpoint::messages, true, {{"messages.0.content.0", Document{"", {std::string(image_bytes, 'x')}}}, {"messages.0.content.1", std::move(pages)}}, true);
+  };
+  EXPECT_EQ(with(31 << 20, {"words", {"page"}})->prompt.images.size(), 2u);
+  EXPECT_EQ(with(33 << 20, {"words"}).error().message, "messages.0.content.0: goes beyond the 32 MiB that the images of a request may have together");
+  const auto text = with(31 << 20, {"words", {std::string(2 << 20, 'x')}});
+  ASSERT_TRUE(text) << text.error().message;
+  EXPECT_EQ(text->prompt.images.size(), 1u) << "of the document its text must do";
+  EXPECT_EQ(with(31 << 20, {"", {std::string(2 << 20, 'x')}}).error().message,
+            "messages.0.content.1.source.url: as pictures it goes beyond the 32 MiB that the images of a request may have together (capability_rejected: document_block)");
+  std::string many = image;
+  for (int i = 0; i < 100; ++i) many += "," + image;
+  EXPECT_EQ(parse_seeing("[" + many + "]").error().message, "messages.0.content.100: goes beyond the 100 images that a request may bring");
+}
+
 TEST(MessagesRequest, AWebpImageIsDecodedByTheCaller) {
   // "RIFF....WEBP!", whatever it is called.
   for (const char* type : {"image/webp", "image/png"}) {

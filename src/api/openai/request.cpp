@@ -144,7 +144,7 @@ Result<std::int32_t> add_image(std::string_view url, Prompt& prompt) {
   if (!is_image_type(type)) return bad(fmt::format("must be of the type image/png, image/jpeg or image/gif, not '{}'", utf8_sanitise(type.substr(0, 60))));
   auto bytes = base64_decode(url.substr(comma + 1));
   if (!bytes || bytes->empty()) return bad("must be base64 (RFC 4648, with + and /), and not empty");
-  if (prompt.images.size() >= kImagesMax) return bad(fmt::format("is one more than the {} images that a request may bring", kImagesMax));
+  if (Result<void> room = room_for_images(prompt, 1, bytes->size()); !room) return std::move(room).error();
   prompt.images.push_back(*std::move(bytes));
   return static_cast<std::int32_t>(prompt.images.size()) - 1;
 }

@@ -125,7 +125,7 @@ TEST(ChatRequest, AnImageThatCannotBeTakenNamesItsField) {
   const std::string part = R"({"type":"image_url","image_url":{"url":"data:image/png;base64,aGVsbG8="}})";
   std::string many = part;
   for (int i = 0; i < 100; ++i) many += "," + part;
-  EXPECT_EQ(parse_chat(R"({"model":"m","messages":[{"role":"user","content":[)" + many + "]}]}", true).error().message, "messages.0.content.100.image_url.url: is one more than the 100 images that a request may bring");
+  EXPECT_EQ(parse_chat(R"({"model":"m","messages":[{"role":"user","content":[)" + many + "]}]}", true).error().message, "messages.0.content.100.image_url.url: goes beyond the 100 images that a request may bring");
 }
 
 TEST(ResponseRequest, ReadsImages) {
