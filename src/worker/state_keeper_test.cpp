@@ -334,6 +334,14 @@ TEST_F(StateKeeperTest, ACheckpointTooShortlyBeforeAnotherPromptsPictureIsNotUse
   EXPECT_EQ(run(joined(prompt(1, 292), prompt(5, 80))).cached, 292);
 }
 
+TEST_F(StateKeeperTest, ASlotThatEndsTooShortlyBeforeAPictureIsNotGoneOnWith) {
+  restart(true, false);
+  run(prompt(1, 300), {});
+  EXPECT_EQ(run(joined(joined(prompt(1, 303), picture(1)), prompt(2, 80))).cached, 0);
+  run(prompt(5, 300), {});
+  EXPECT_EQ(run(joined(joined(prompt(5, 308), picture(1)), prompt(2, 80))).cached, 300);
+}
+
 TEST_F(StateKeeperTest, WhatHoldsAPictureThatLeftIsNotReadAgain) {
   const std::vector<TokenId> answer(40, 200);
   run(joined(joined(prompt(1, 300), picture(1)), prompt(2, 80)), answer);
