@@ -321,6 +321,15 @@ TEST_F(StateKeeperTest, ACheckpointStandsNeitherInAPictureNorTooNearToOne) {
   EXPECT_EQ(run(tokens).cached, 300);
 }
 
+TEST_F(StateKeeperTest, AMarkBehindAPictureIsFoundAndOneInItMovesBeforeIt) {
+  const auto common = joined(joined(prompt(1, 300), picture(1)), prompt(2, 80));
+  run_marked(joined(common, prompt(3, 100)), {100, 305, 392});
+  EXPECT_EQ(places_on_disk(), (std::vector{100, 300, 392, 484}));
+  restart();
+  EXPECT_EQ(run(joined(common, prompt(4, 50))).cached, 392);
+  EXPECT_EQ(run(joined(joined(prompt(1, 300), picture(2)), prompt(2, 80))).cached, 300);
+}
+
 TEST_F(StateKeeperTest, ACheckpointTooShortlyBeforeAnotherPromptsPictureIsNotUsed) {
   for (const int length : {200, 300}) {
     run(prompt(1, length));
@@ -371,7 +380,10 @@ TEST_F(StateKeeperTest, WithPicturesAnywhereStepsAndWhatIsInPlaceAreRight) {
       for (auto i = random() % 3; i-- > 0;) tokens = joined(joined(tokens, picture(random() % 3, 4 + static_cast<int>(random() % 40))), prompt(static_cast<int>(random() % 3), static_cast<int>(random() % 30)));
       tokens = joined(tokens, prompt(static_cast<int>(random() % 3), 1 + static_cast<int>(random() % 90)));
       prompts.push_back(tokens);
-      found += run(tokens, {100, 101}, true, 0s, random() % 2 == 0 ? 16 : 512).cached;
+      std::vector<std::int32_t> marks;
+      for (auto i = random() % 4; i-- > 0;) marks.push_back(static_cast<std::int32_t>(random() % tokens.size()));
+      std::ranges::sort(marks);
+      found += run(tokens, {100, 101}, true, random() % 2 == 0 ? 0s : 300s, random() % 2 == 0 ? 16 : 512, marks).cached;
       if (random() % 3 == 0) rest();
     }
     EXPECT_GT(found, 120 * 60) << grain;
