@@ -79,10 +79,10 @@ describe("another model", () => {
     assert.equal((await server.post(ask("still there?", { max_tokens: 3 }))).status, 200);
   });
 
-  test("what waits for another model waits as long as a stream runs in the old one", { timeout: 60_000 }, async () => {
+  test("what waits for another model waits as long as a stream runs in the old one", { timeout: 180_000 }, async () => {
     const once = join(folder, "once");
     const scripted = await Server.start({
-      fake: true, args: ["--slots", "2", "--queue", "8", "--load-timeout", "1"],
+      fake: true, args: ["--slots", "2", "--queue", "8", "--load-timeout", "5"],
       env: { ...env, PENSIEVE_FAKE_STEP_US: "5000", PENSIEVE_FAKE_FAULTS: "never-ready", PENSIEVE_FAKE_FAULTS_ONCE: once },
     });
     const change = (wait) => new Promise((resolve) => {
@@ -106,7 +106,7 @@ describe("another model", () => {
     try {
       const { worker } = await scripted.health();
       const long = begin(2400);  // 12 s: a ping comes after 10.
-      const changed = change(2);
+      const changed = change(8);
       await scripted.until((health) => health.worker.state === "reloading");
       const late = [heard("late"), heard("in line"), whole("whole")];
       assert.equal(textOf(await long).length, 2400);
