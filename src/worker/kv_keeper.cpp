@@ -11,7 +11,6 @@
 namespace pensieve {
 namespace {
 
-constexpr std::size_t kSeenMax = 1u << 16;
 // Slower than computing is no verdict for ever: now and then it is measured again.
 constexpr std::uint64_t kMeasureAgainEvery = 32;
 // What a slot holds is stored behind the decoding; when the slot is wanted before that is done, so long is waited.
@@ -20,6 +19,7 @@ constexpr std::chrono::seconds kFinishStoringMax{2};
 constexpr std::int32_t kTailTokensMin = 16;
 constexpr std::int32_t kPartialTokensMin = 8;
 constexpr std::chrono::seconds kTailRestMin{1};
+constexpr std::chrono::seconds kTailLostMax{2};  // Of an answer that runs, no more than so long to compute is not stored.
 constexpr std::chrono::hours kNoWorkSoon{1};
 
 std::chrono::microseconds since(TimePoint begun) { return std::chrono::duration_cast<std::chrono::microseconds>(SteadyClock::now() - begun); }
@@ -235,6 +235,16 @@ void KvKeeper::ran(SequenceId id, std::span<const TokenId> tokens, bool as_prefi
   Slot& slot = at(id);
   if (as_prefill && slot.prefilled == held(id)) slot.prefilled += static_cast<std::int32_t>(tokens.size());
   slot.tokens.insert(slot.tokens.end(), tokens.begin(), tokens.end());
+  if (!as_prefill && !careful_ && store_) want_answer_stored(id);
+}
+
+// Of an answer that runs each block as it is full, and its last tokens where it would take long to compute them again.
+void KvKeeper::want_answer_stored(SequenceId id) {
+  const Slot& slot = at(id);
+  const std::int32_t tail = held(id) % kBlockTokens;
+  const std::int32_t lost = slot.tail && slot.tail->block == held(id) / kBlockTokens ? tail - slot.tail->tokens : tail;
+  const bool long_again = prefill_rate_ > 0 && lost / prefill_rate_ > seconds(kTailLostMax);
+  if (tail == 0 || (long_again && !slot.tail_due)) want_stored(id);
 }
 
 void KvKeeper::spoiled(SequenceId id) {
@@ -258,18 +268,8 @@ void KvKeeper::spoiled(SequenceId id) {
 void KvKeeper::prompt_read(SequenceId id) {
   Slot& slot = at(id);
   if (!store_) return;
-  const auto chain = chain_of(store_->fingerprint(), slot.tokens);
-  const bool again = seen_before(chain);
-  if (slot.keep_for.count() > 0) store_->used(chain, slot.keep_for);
-  if (slot.keep_for.count() > 0 || again) want_stored(id);
-}
-
-// Whether another request began with the first block of this one, too.
-bool KvKeeper::seen_before(std::span<const BlockKey> chain) {
-  if (seen_.size() > kSeenMax) seen_.clear();
-  bool again = false;
-  for (const BlockKey& key : chain) again = !seen_.insert(key).second || again;
-  return again;
+  if (slot.keep_for.count() > 0) store_->used(chain_of(store_->fingerprint(), slot.tokens), slot.keep_for);
+  want_stored(id);  // It would be when the turn ends; until then a stream may have to go on in another process.
 }
 
 void KvKeeper::release(SequenceId id) {
@@ -299,7 +299,8 @@ void KvKeeper::want_stored(SequenceId id) {
   slot.blocks_wanted = std::max(slot.blocks_wanted, nameable);
   const std::int32_t tail = reusable(slot) % kBlockTokens;
   if (tail < kTailTokensMin || nameable < blocks) return slot.tail_due.reset();
-  const std::chrono::duration<double> again(prefill_rate_ > 0 ? tail / prefill_rate_ : 0.0);
+  // While it runs it does not rest: it may have to go on elsewhere at any moment.
+  const std::chrono::duration<double> again(prefill_rate_ > 0 && !slot.busy ? tail / prefill_rate_ : 0.0);
   slot.tail_due = SteadyClock::now() + std::max<SteadyClock::duration>(kTailRestMin, std::chrono::duration_cast<SteadyClock::duration>(again));
 }
 

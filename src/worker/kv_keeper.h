@@ -9,7 +9,6 @@
 // process was computed a moment ago.
 #pragma once
 
-#include <unordered_set>
 
 #include "worker/slot_keeper.h"
 
@@ -86,6 +85,7 @@ class KvKeeper final : public SlotKeeper {
   bool is_unread(const Slot& slot) const;  // In exact mode.
   void cut(SequenceId slot, std::int32_t from);
   void want_stored(SequenceId slot);
+  void want_answer_stored(SequenceId slot);
   void finish_storing(SequenceId slot, bool with_tail);
   bool begin_export();
   bool begin_block(SequenceId slot, std::int32_t block, std::int32_t tokens);
@@ -94,7 +94,6 @@ class KvKeeper final : public SlotKeeper {
   std::optional<TimePoint> give_back_at(SequenceId id) const;
   void export_piece();
   BlockHead head_of(const BlockKey& key, const BlockKey& parent, std::span<const TokenId> tokens) const;
-  bool seen_before(std::span<const BlockKey> chain);
   bool reading_pays() const { return reading_pays(kBlockTokens, kBlockTokens); }
   bool reading_pays(std::int32_t tokens_read, std::int32_t tokens_gained) const;
   std::optional<SequenceId> find_unread() const;
@@ -109,7 +108,6 @@ class KvKeeper final : public SlotKeeper {
   std::optional<Export> export_;
   std::chrono::microseconds credit_{0};
   std::chrono::microseconds piece_time_{0};  // What storing one took lately.
-  std::unordered_set<BlockKey, BlockKeyHash> seen_;
   std::vector<std::byte> buffer_;
   std::uint64_t block_bytes_ = 0;
   std::uint64_t turned_down_ = 0;

@@ -295,6 +295,22 @@ TEST_F(KvKeeperTest, WithoutExactModeOrWhereRowsAreAloneAnswersAreReusedAsTheyAr
   }
 }
 
+// A stream that dies with its process goes on from there.
+TEST_F(KvKeeperTest, WhereRowsAreAloneAnAnswerThatRunsIsStoredAsItGrows) {
+  restart(true, true);
+  std::vector<TokenId> all = prompt(1, 300);
+  const SequenceId slot = run(all, 0, false).slot;
+  for (int i = 0; i < 300; ++i) {
+    all.push_back(100 + i % 90);
+    step(slot, std::span(all).last(1), false);
+  }
+  keeper_->hurry();
+  while (keeper_->has_work()) keeper_->work(50ms);
+  ASSERT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
+  restart(true, true);
+  EXPECT_GE(run(all).cached, 512);
+}
+
 // Every call to the disk fails once, or from there on: in a worker that starts, answers,
 // is killed, starts again and finds what was stored. Whatever is in place then is what was
 // asked for, and the answer is right.

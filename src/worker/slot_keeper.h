@@ -52,7 +52,7 @@ class SlotKeeper {
   // These tokens were run after the others of the slot.
   virtual void ran(SequenceId slot, std::span<const TokenId> tokens, bool as_prefill) = 0;
   virtual void spoiled(SequenceId slot) = 0;  // A step failed: what it holds is in doubt. Slots that are being filled from it keep what they have.
-  // The prompt was read whole. Marked (or seen before) it is stored now, else when the turn ends.
+  // The prompt was read whole: it can be stored now, behind the decoding.
   virtual void prompt_read(SequenceId slot) = 0;
   virtual void release(SequenceId slot) = 0;  // The turn ended; what it holds stays.
 

@@ -114,7 +114,10 @@ void StepLoop::admit_waiting() {
     if (keeper_->any_free()) rereading_.reset();  // What was reread so far stays; its slot may be taken now.
     if (check_) check_->forget();
     const GenerateRequest& first = waiting_.front();
-    const auto slot = keeper_->take_slot(first.prompt.tokens, std::chrono::seconds(first.keep_seconds), first.marks);
+    // What was said before a death may lie in the store, too, where it can be used.
+    std::vector<TokenId> tokens = first.prompt.tokens;
+    if (engine_.kv_shape() != nullptr && engine_.facts().rows_alone) tokens.insert(tokens.end(), first.said.begin(), first.said.end());
+    const auto slot = keeper_->take_slot(tokens, std::chrono::seconds(first.keep_seconds), first.marks);
     if (!slot) return;
     GenerateRequest request = std::move(waiting_.front());
     waiting_.pop_front();
@@ -150,7 +153,8 @@ void StepLoop::begin(GenerateRequest request, SequenceId slot) {
 // Its slot holds what could be had without computing.
 void StepLoop::restored(Sequence& sequence) {
   sequence.restoring = false;
-  sequence.position = sequence.cached_tokens = keeper_->held(sequence.slot);
+  sequence.position = keeper_->held(sequence.slot);
+  sequence.cached_tokens = std::min(sequence.position, sequence.prompt_tokens());
   if (sequence.request.keep_seconds > 0) sequence.kept_tokens = std::max(0, keeper_->kept(sequence.slot, sequence.prompt_tokens()) - sequence.cached_tokens);
   port_.send(wire::Event{sequence.request.id, Started{sequence.prompt_tokens(), sequence.cached_tokens, sequence.kept_tokens}});
   sequence.events_to_skip = sequence.request.events_to_skip;
