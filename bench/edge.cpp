@@ -156,6 +156,7 @@ int main(int argc, char** argv) {
   options.model_path = argv[1];
   options.slots = 1;
   options.context_tokens = 512;
+  if (!log_start("bench", "warn")) return 1;  // To stderr: stdout is the figures'.
   auto engine = load_llama_engine(options, [](double) {});
   if (!engine) {
     std::cerr << engine.error().message << '\n';

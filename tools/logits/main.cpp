@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "base/log.h"
 #include "engine/engine.h"
 
 int main(int argc, char** argv) {
@@ -26,6 +27,7 @@ int main(int argc, char** argv) {
   app.add_option("--greedy", greedy, "Tokens to sample after them")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
 
+  if (!log_start("logits", "warn")) return 1;  // To stderr: stdout is the figures'.
   auto engine = load_llama_engine(options, [](double) {});
   if (!engine) {
     std::cerr << engine.error().message << '\n';
