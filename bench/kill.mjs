@@ -104,14 +104,14 @@ try {
   const figures = {
     model: options.model, cycles: cycle, prompt_tokens: await count(bodies[0].messages[0].content), deaths, resumed: worker.requests_resumed, wrong,
     pause_ms: { median: at(0.5), p90: at(0.9), p99: at(0.99), longest: at(1) }, set_aside: kv.store.blocks_set_aside,
-    peak_of_plan: memory.anonymous_bytes <= planned.budget_bytes,
+    within_plan_at_end: memory.anonymous_bytes <= planned.budget_bytes,
   };
   await stop(server);
   const verify = spawnSync(join(root, "build/release/bin/pensieve"), ["store", "verify", "--store", folder], { encoding: "utf8" });
   figures.store = verify.stdout.trim().split("\n").at(-1);
   console.log(`${figures.cycles} cycles, ${deaths} deaths, ${figures.resumed} streams resumed, ${wrong} not as undisturbed; prompts of ${figures.prompt_tokens} tokens, 1 to ${slots} streams`);
   console.log(`longest pause in a stream, one kill: median ${at(0.5).toFixed(0)} ms, p90 ${at(0.9).toFixed(0)}, p99 ${at(0.99).toFixed(0)}, longest ${at(1).toFixed(0)}`);
-  console.log(`blocks set aside ${figures.set_aside}; ${figures.store}; memory within the plan: ${figures.peak_of_plan}`);
+  console.log(`blocks set aside ${figures.set_aside}; ${figures.store}; memory at the end within the plan: ${figures.within_plan_at_end}`);
   if (options.out) writeFileSync(options.out, JSON.stringify(figures, null, 1) + "\n");
   if (wrong > 0 || verify.status !== 0) process.exitCode = 1;
 } finally {

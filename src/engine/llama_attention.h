@@ -31,7 +31,6 @@ class LlamaAttention {
   // To be called for every node before it is computed.
   void on_node(ggml_tensor* node);
 
-  bool in_use() const { return in_use_; }
   void use(bool ours) { in_use_ = ours; }
 
   // Whether every attention node so far became ours, and there was one.

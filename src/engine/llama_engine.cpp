@@ -41,7 +41,6 @@ constexpr std::int32_t kContextAutoMax = 32768;
 constexpr std::int32_t kContextMin = 512;
 constexpr std::int32_t kStepRowsMax = 512;
 constexpr std::string_view kRowsAlone = ", rows alone";  // Behind the kernels' names.
-constexpr std::size_t kFewRows = 7;  // That take one kernel (docs/decisions/0002).
 
 // libllama explains a failed load only in its log; the last complaint is kept.
 thread_local std::string last_engine_error;
@@ -460,8 +459,8 @@ class LlamaEngine final : public Engine {
         cells += static_cast<std::uint64_t>(held);
         fill_.push_back({SequenceId{gap}, held, 0, false});
       }
-      const std::size_t together = rows.size() + fill_.size();
-      if (full || cells * cell_bytes > facts_.file_bytes / 4 || (!facts_.rows_alone && together > kFewRows)) fill_.resize(fill_.size() - static_cast<std::size_t>(here - before - 1));
+      const auto together = std::ssize(rows) + std::ssize(fill_);
+      if (full || cells * cell_bytes > facts_.file_bytes / 4 || (!facts_.rows_alone && together >= kManyRows)) fill_.resize(fill_.size() - static_cast<std::size_t>(here - before - 1));
     }
   }
 
@@ -477,8 +476,8 @@ class LlamaEngine final : public Engine {
   Result<void> states_;  // Good where there are whole states.
   const char* kv_type_;
   std::unique_ptr<LlamaSight> sight_;  // Null: it does not see.
-  std::vector<Row> fill_;              // See filling().
-  std::vector<std::int32_t> in_batch_; // Where the rows of the step lie in it.
+  std::vector<Row> fill_;               // See find_fill().
+  std::vector<std::int32_t> in_batch_;  // Where the rows of the step lie in it.
 };
 
 Sampling recommended_sampling(const llama_model* model) {
@@ -557,6 +556,8 @@ bool attends_itself(const llama_model_params& model_params, const llama_model* m
   return model_params.n_gpu_layers == 0 && LlamaAttention::suits(model);
 }
 
+std::int32_t threads_of(const EngineOptions& options) { return options.threads > 0 ? options.threads : compute_threads(); }
+
 llama_context_params context_params_for(const EngineOptions& options, const llama_model* model, bool own_attention) {
   const std::int32_t context_tokens = context_for(options, model);
   llama_context_params params = llama_context_default_params();
@@ -565,7 +566,7 @@ llama_context_params context_params_for(const EngineOptions& options, const llam
   params.n_batch = static_cast<std::uint32_t>(kStepRowsMax);
   params.n_ubatch = static_cast<std::uint32_t>(kStepRowsMax);
   params.n_outputs_max = static_cast<std::uint32_t>(std::max(8, options.slots));
-  params.n_threads = params.n_threads_batch = options.threads > 0 ? options.threads : compute_threads();
+  params.n_threads = params.n_threads_batch = threads_of(options);
   params.kv_unified = false;
   if (options.kv_type == KvType::q8_0) params.type_k = params.type_v = GGML_TYPE_Q8_0;
   const bool flash = own_attention || options.kv_type == KvType::q8_0;  // The engine keeps quantised values with it alone.
@@ -575,8 +576,7 @@ llama_context_params context_params_for(const EngineOptions& options, const llam
 }
 
 SightOptions sight_options(const EngineOptions& options) {
-  const auto cores = static_cast<std::int32_t>(compute_threads());
-  return {options.projector_path, options.threads > 0 ? options.threads : cores, options.gpu_layers != 0 && has_gpu(), kStepRowsMax};
+  return {options.projector_path, threads_of(options), options.gpu_layers != 0 && has_gpu(), kStepRowsMax};
 }
 
 // What a file is, as long as nobody writes to it.
@@ -649,10 +649,14 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, 
   const bool proven_before = !head.empty() && options.proof.starts_with(head) && options.proof.size() > head.size();
   if (context && proven_before) {
     facts.kernels = options.proof.substr(head.size());
-    watch->attention.use(own_attention && facts.kernels.find("attention ") != std::string::npos);
+    const bool attends = own_attention && facts.kernels.find("attention ") != std::string::npos;
+    if (own_attention && !attends) {
+      context.reset();
+      context = make_context(false);
+    }
+    watch->attention.use(attends);  // Of the context that stays.
     watch->products.use(facts.kernels.find("products ") != std::string::npos);
     facts.rows_alone = facts.kernels.ends_with(kRowsAlone);
-    if (own_attention && !watch->attention.in_use()) context = make_context(false);
   } else if (context && own_attention) {
     if (const Result<void> proven = prove_attention(*watch, proof); proven) {
       facts.kernels = fmt::format("attention {}", watch->attention.kernel());

@@ -115,9 +115,12 @@ void StepLoop::admit_waiting() {
     if (check_) check_->forget();
     const GenerateRequest& first = waiting_.front();
     // What was said before a death may lie in the store, too, where it can be used.
-    std::vector<TokenId> tokens = first.prompt.tokens;
-    if (engine_.kv_shape() != nullptr && engine_.facts().rows_alone) tokens.insert(tokens.end(), first.said.begin(), first.said.end());
-    const auto slot = keeper_->take_slot(tokens, std::chrono::seconds(first.keep_seconds), first.marks);
+    std::vector<TokenId> with_said;
+    if (!first.said.empty() && engine_.kv_shape() != nullptr && engine_.facts().rows_alone) {
+      with_said = first.prompt.tokens;
+      with_said.insert(with_said.end(), first.said.begin(), first.said.end());
+    }
+    const auto slot = keeper_->take_slot(with_said.empty() ? first.prompt.tokens : with_said, std::chrono::seconds(first.keep_seconds), first.marks);
     if (!slot) return;
     GenerateRequest request = std::move(waiting_.front());
     waiting_.pop_front();
