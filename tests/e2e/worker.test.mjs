@@ -176,13 +176,13 @@ test("a slot between two that decode keeps what it holds, and they say what they
 });
 
 test("what a worker tried its kernels on spares the next one the trial, and counts for the same model alone", async (t) => {
-  const ask = { id: 1, messages: prompt(1, 60), ...seeded };
+  const ask = { id: 1, messages: prompt(1, 60), ...seeded, hash_logits: true };
   const run = async (...args) => {
     const worker = new Worker(bin("pensieve-worker"), ["--model", await model(), "--context", "1024", ...args]);
     const { proof } = await worker.ready();
-    const { tokens } = await worker.generate(ask);
+    const { tokens, last } = await worker.generate(ask);
     await worker.stop();
-    return { proof, tokens, log: worker.log };
+    return { proof, tokens, hashes: last.logit_hashes, log: worker.log };
   };
   const first = await run();
   if (!first.proof) return t.skip("no kernels of ours for this processor");
@@ -190,6 +190,9 @@ test("what a worker tried its kernels on spares the next one the trial, and coun
   const second = await run("--proof", first.proof);
   assert.match(second.log, /before this one tried/);
   assert.deepEqual([second.proof, second.tokens], [first.proof, first.tokens]);
+  // Each kernel is used as the proof has it: our products without our attention round otherwise than neither.
+  const [head, products] = /^(.*;)[^;]*(products [^,]+)/.exec(first.proof)?.slice(1) ?? [];
+  if (head) assert.notDeepEqual((await run("--proof", head + products)).hashes, (await run("--proof", `${head}neither`)).hashes);
   const other = await run("--proof", first.proof.replace(/;(\d+):/, ";1$1:"));
   assert.doesNotMatch(other.log, /before this one tried/);
   assert.deepEqual([other.proof, other.tokens], [first.proof, first.tokens]);
