@@ -4,7 +4,7 @@
 //   node bench/beside.mjs --model build/bench/small.gguf
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { ask, events, median, start } from "./servers.mjs";
+import { ask, events, filler, median, start } from "./servers.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -18,7 +18,7 @@ const { values: options } = parseArgs({
 });
 
 // Words that differ from the first one on, so that no cache has them.
-const words = (seed) => Array.from({ length: Number(options.words) }, (_, i) => `w${(i * 7919 + seed * 104729) % 9973}`).join(" ");
+const words = (seed) => filler(seed, Number(options.words));
 
 async function round(server, seed) {
   const leave = new AbortController();

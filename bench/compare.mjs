@@ -4,7 +4,7 @@
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { ask, engineTool, events, median, pssBytes, start } from "./servers.mjs";
+import { ask, engineTool, events, filler, median, pssBytes, start } from "./servers.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -23,14 +23,12 @@ const slots = 4;
 
 // ---- one stream ----
 
-// Words that differ from the first one on, so that no cache has them.
-const filler = (seed) => Array.from({ length: Number(options.words) }, (_, i) => `w${(i * 7919 + seed * 104729) % 9973} `).join("");
 
 async function stream(server, seed) {
   const begun = performance.now();
   const reply = await ask(server, {
     max_tokens: tokens, temperature: 1.2, top_k: 0, top_p: 1, min_p: 0, seed,
-    messages: [{ role: "user", content: `${filler(seed)}Request ${seed}: count from ${seed} to ${seed + 2000}, one number after the other.` }],
+    messages: [{ role: "user", content: `${filler(seed, Number(options.words))} Request ${seed}: count from ${seed} to ${seed + 2000}, one number after the other.` }],
   });
   const arrivals = [];
   let outputTokens = 0;

@@ -9,7 +9,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { ask, events, root, start, stop } from "./servers.mjs";
+import { ask, events, filler, root, start, stop } from "./servers.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -52,10 +52,9 @@ async function stream(body) {
 
 try {
   let words = wanted / 2;
-  const content = (number, words) => Array.from({ length: Math.round(words) }, (_, i) => `w${(i * 7919 + number * 104729) % 9973}`).join(" ");
-  words = (words * wanted) / (await count(content(0, words)));
+  words = (words * wanted) / (await count(filler(0, words)));
   const bodies = Array.from({ length: slots }, (_, number) => ({
-    max_tokens: Number(options.tokens), temperature: 1.3, top_k: 0, top_p: 1, min_p: 0, seed: number + 11, messages: [{ role: "user", content: content(number, words) }],
+    max_tokens: Number(options.tokens), temperature: 1.3, top_k: 0, top_p: 1, min_p: 0, seed: number + 11, messages: [{ role: "user", content: filler(number, words) }],
   }));
   const alone = [];
   for (const body of bodies) {

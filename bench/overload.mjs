@@ -6,7 +6,7 @@
 // were sent away a share of --obey / F comes back as told (by default all that there is room for), the others go away for good.
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { start, stop } from "./servers.mjs";
+import { filler, start, stop } from "./servers.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -38,7 +38,7 @@ let count = 0;
 function request() {
   const number = ++count;
   const words = 50 + Math.floor(random() * 350);
-  const content = Array.from({ length: words }, (_, i) => `w${(i * 7919 + number * 104729) % 9973}`).join(" ");
+  const content = filler(number, words);
   return JSON.stringify({ model: "bench", max_tokens: 16 + Math.floor(random() * 32), stream: true, temperature: 0, messages: [{ role: "user", content }] });
 }
 

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { ask, events, median, start, stop, untilReady } from "./servers.mjs";
+import { ask, events, filler, median, start, stop, untilReady } from "./servers.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -19,8 +19,6 @@ const { values: options } = parseArgs({
 });
 const rounds = Number(options.rounds);
 
-// Words of the stand-ins' vocabulary; each prompt differs from its first word on.
-const prompt = (number, words) => Array.from({ length: words }, (_, i) => `w${(i * 7919 + number * 104729) % 9973}`).join(" ");
 let words = Math.round(Number(options.tokens) / 5);
 
 async function firstToken(server, content) {
@@ -44,13 +42,13 @@ const boot = (name) => start(name, options.model, args[name]);
 
 async function round(name, number) {
   let server = await boot(name);
-  const content = prompt(number, words);
+  const content = filler(number, words);
   const figures = {};
   await firstToken(server, "hello"); // Pages in.
   figures.cold = await firstToken(server, content);
   await settle();
   figures.warm = await firstToken(server, content);
-  for (let other = 1; other <= 4; ++other) await firstToken(server, prompt(number + 1000 * other, Math.round(words / 8)));
+  for (let other = 1; other <= 4; ++other) await firstToken(server, filler(number + 1000 * other, Math.round(words / 8)));
   await settle();
   figures["after 4 others"] = await firstToken(server, content);
   await settle();
@@ -73,7 +71,7 @@ const results = { pensieve: [], "llama-server": [] };
 try {
   // How many tokens a word is, the model tells.
   const probe = await boot("pensieve");
-  const counted = await (await fetch(`${probe.url}/v1/messages/count_tokens`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ model: "m", messages: [{ role: "user", content: prompt(1, 400) }] }) })).json();
+  const counted = await (await fetch(`${probe.url}/v1/messages/count_tokens`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ model: "m", messages: [{ role: "user", content: filler(1, 400) }] }) })).json();
   words = Math.round((Number(options.tokens) * 400) / counted.input_tokens);
   await stop(probe);
   for (let i = 0; i < rounds; ++i) {

@@ -1,5 +1,5 @@
 // The two servers that every benchmark runs side by side, of the same engine build,
-// and the memory of a whole process tree. Used by compare.mjs and prefix.mjs.
+// and the memory of a whole process tree. used by all of them.
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -63,6 +63,9 @@ export async function untilReady(server) {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
+
+// Of the stand-ins' vocabulary; for each number others, from the first one on, so that no cache has them.
+export const filler = (number, count) => Array.from({ length: Math.round(count) }, (_, i) => `w${(i * 7919 + number * 104729) % 9973}`).join(" ");
 
 // A streamed request to either; any other answer than a stream is an error.
 export async function ask(server, body, signal) {

@@ -9,7 +9,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { ask, events, median, start, stop, untilReady } from "./servers.mjs";
+import { ask, events, filler, median, start, stop, untilReady } from "./servers.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -26,8 +26,6 @@ const { values: options } = parseArgs({
 const turns = Number(options.turns);
 const rounds = Number(options.rounds);
 
-// Words of the stand-ins' vocabulary; another number, other words from the first one on.
-const words = (number, count) => Array.from({ length: count }, (_, i) => `w${(i * 7919 + number * 104729) % 9973}`).join(" ");
 const tools = ["read_file", "run"].map((name) => ({ name, description: `Tool ${name}`, input_schema: { type: "object", properties: { what: { type: "string" } } } }));
 const result_words = (turn) => [16, 48, 24, 120, 32][turn % 5];
 
@@ -64,8 +62,8 @@ const settle = () => new Promise((resolve) => setTimeout(resolve, 2500)); // Wha
 const folder = mkdtempSync(join(tmpdir(), "pensieve-bench-"));
 
 async function session(server, number) {
-  const messages = [{ role: "user", content: words(number, 60) }];
-  const body = { max_tokens: Number(options.tokens), system: words(number + 50, Number(options.system)), tools, messages };
+  const messages = [{ role: "user", content: filler(number, 60) }];
+  const body = { max_tokens: Number(options.tokens), system: filler(number + 50, Number(options.system)), tools, messages };
   const all = [];
   for (let turn = 0; turn < turns; ++turn) {
     const answer = await measured(server, body);
@@ -73,7 +71,7 @@ async function session(server, number) {
     if (turn + 1 === turns) break;
     // The call is the client's own: what a model of random weights says is no call. Its text goes back as it came.
     messages.push({ role: "assistant", content: [{ type: "text", text: answer.text || "." }, { type: "tool_use", id: `toolu_${turn}`, name: tools[turn % 2].name, input: { what: `w${turn}` } }] });
-    messages.push({ role: "user", content: [{ type: "tool_result", tool_use_id: `toolu_${turn}`, content: words(number + 100 + turn, result_words(turn)) }] });
+    messages.push({ role: "user", content: [{ type: "tool_result", tool_use_id: `toolu_${turn}`, content: filler(number + 100 + turn, result_words(turn)) }] });
   }
   return { body, all };
 }
@@ -92,7 +90,7 @@ async function round(name, number) {
     "first run, last turn": all.at(-1),
   };
   await settle();
-  for (const other of [1, 2]) await measured(server, { max_tokens: 2, messages: [{ role: "user", content: words(number + 5000 * other, 300) }] });
+  for (const other of [1, 2]) await measured(server, { max_tokens: 2, messages: [{ role: "user", content: filler(number + 5000 * other, 300) }] });
   figures["again, after 2 others"] = await measured(server, body);
   await settle();
   if (name === "pensieve") {
@@ -138,7 +136,7 @@ async function cost() {
   const servers = [await begin("pensieve", args.pensieve()), await begin("pensieve", ["--slots", "2", "--context", options.context, "--store", "off"])];
   const rates = [[], []];
   const mark = { type: "ephemeral" };
-  const one = (server, number) => measured(server, { max_tokens: 128, temperature: 1.2, top_k: 0, top_p: 1, min_p: 0, seed: number, messages: [{ role: "user", content: [{ type: "text", text: words(number, Number(options.system)), cache_control: mark }] }] });
+  const one = (server, number) => measured(server, { max_tokens: 128, temperature: 1.2, top_k: 0, top_p: 1, min_p: 0, seed: number, messages: [{ role: "user", content: [{ type: "text", text: filler(number, Number(options.system)), cache_control: mark }] }] });
   try {
     for (const server of servers) await one(server, 9000);
     for (let i = 0; i < rounds; ++i) {

@@ -2,20 +2,15 @@
 
 #include <gtest/gtest.h>
 
-#include <csignal>
-
-#include "documents/bounded_run.h"
+#include "documents/program_test.h"
 #include "documents/small_pdf.h"
 
 namespace pensieve {
 namespace {
 
-class PdfPictures : public ::testing::Test {
+class PdfPictures : public ProgramTest {
  protected:
-  void SetUp() override {
-    std::signal(SIGPIPE, SIG_IGN);  // As the server does.
-    ASSERT_FALSE(find_on_path("pdftoppm").empty()) << "scripts/install-packages test brings poppler-utils";
-  }
+  PdfPictures() : ProgramTest("pdftoppm", "poppler-utils") {}
   PdfPictureOptions options;
 };
 

@@ -3,21 +3,17 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <csignal>
 #include <vector>
 
-#include "documents/bounded_run.h"
+#include "documents/program_test.h"
 #include "documents/small_pdf.h"
 
 namespace pensieve {
 namespace {
 
-class PdfText : public ::testing::Test {
+class PdfText : public ProgramTest {
  protected:
-  void SetUp() override {
-    std::signal(SIGPIPE, SIG_IGN);  // As the server does.
-    ASSERT_FALSE(find_on_path("pdftotext").empty()) << "scripts/install-packages test brings poppler-utils";
-  }
+  PdfText() : ProgramTest("pdftotext", "poppler-utils") {}
   PdfOptions options;
 };
 

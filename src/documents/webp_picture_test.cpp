@@ -2,20 +2,15 @@
 
 #include <gtest/gtest.h>
 
-#include <csignal>
-
-#include "documents/bounded_run.h"
+#include "documents/program_test.h"
 #include "documents/small_webp.h"
 
 namespace pensieve {
 namespace {
 
-class WebpPicture : public ::testing::Test {
+class WebpPicture : public ProgramTest {
  protected:
-  void SetUp() override {
-    std::signal(SIGPIPE, SIG_IGN);  // As the server does.
-    ASSERT_FALSE(find_on_path("dwebp").empty()) << "scripts/install-packages test brings webp";
-  }
+  WebpPicture() : ProgramTest("dwebp", "webp") {}
   std::string why(const std::string& webp) const {
     const auto png = png_of_webp(webp, options);
     return png ? "decoded" : png.error().message;
