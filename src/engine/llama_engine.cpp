@@ -14,7 +14,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cctype>
 #include <cmath>
 #include <filesystem>
 
@@ -28,8 +27,10 @@
 #include "engine/llama_products.h"
 #include "engine/llama_proof.h"
 #include "engine/llama_rows.h"
+#include "engine/llama_sampler.h"
 #include "engine/llama_sight.h"
 #include "engine/llama_state.h"
+#include "engine/llama_vocabulary.h"
 #include "platform/cores.h"
 
 namespace pensieve {
@@ -88,217 +89,14 @@ struct ModelDeleter {
 struct ContextDeleter {
   void operator()(llama_context* context) const { llama_free(context); }
 };
-struct SamplerDeleter {
-  void operator()(llama_sampler* sampler) const { llama_sampler_free(sampler); }
-};
 using ModelHandle = std::unique_ptr<llama_model, ModelDeleter>;
 using ContextHandle = std::unique_ptr<llama_context, ContextDeleter>;
-using SamplerHandle = std::unique_ptr<llama_sampler, SamplerDeleter>;
 
 std::string metadata(const llama_model* model, const char* key) {
   std::array<char, 256> value{};
   const int length = llama_model_meta_val_str(model, key, value.data(), value.size());
   return length < 0 ? std::string() : std::string(value.data());
 }
-
-class LlamaVocabulary final : public Vocabulary {
- public:
-  explicit LlamaVocabulary(const llama_vocab* vocab) : vocab_(vocab) {
-    if (llama_vocab_type(vocab) == LLAMA_VOCAB_TYPE_SPM) find_word_edges();
-  }
-
-  Result<std::vector<TokenId>> tokenise(std::string_view text, bool add_begin) const override {
-    std::vector<TokenId> tokens(text.size() + 8);
-    const auto text_bytes = static_cast<std::int32_t>(text.size());
-    std::int32_t count = llama_tokenize(vocab_, text.data(), text_bytes, tokens.data(), static_cast<std::int32_t>(tokens.size()), add_begin, true);
-    if (count < 0) {
-      tokens.resize(static_cast<std::size_t>(-static_cast<std::int64_t>(count)));
-      count = llama_tokenize(vocab_, text.data(), text_bytes, tokens.data(), static_cast<std::int32_t>(tokens.size()), add_begin, true);
-    }
-    if (count < 0) return Error{ErrorCode::internal, "the prompt could not be split into tokens"};
-    tokens.resize(static_cast<std::size_t>(count));
-    return tokens;
-  }
-
-  std::string piece(TokenId token) const override { return text_of(token, false); }
-  std::string control_text(TokenId token) const override { return token < 0 ? std::string() : text_of(token, true); }
-  bool ends_turn(TokenId token) const override { return llama_vocab_is_eog(vocab_, token); }
-  std::int32_t size() const override { return llama_vocab_n_tokens(vocab_); }
-  TokenId begin_token() const override { return llama_vocab_bos(vocab_); }
-  TokenId end_token() const override { return llama_vocab_eos(vocab_); }
-  bool adds_begin() const override { return llama_vocab_get_add_bos(vocab_); }
-
-  // libllama first splits a text at its special tokens, the longest of them first, then tokenises what lies between,
-  // each piece for itself. So it may be cut in front of a special token, unless that one takes white space away
-  // before it, or another one could reach over the cut.
-  std::vector<std::string> cut_marks(std::string_view sample) const override {
-    const auto type = llama_vocab_type(vocab_);
-    if ((type != LLAMA_VOCAB_TYPE_SPM && type != LLAMA_VOCAB_TYPE_BPE) || llama_vocab_get_add_eos(vocab_)) return {};
-    std::vector<std::string> specials, marks;
-    for (TokenId token = 0; token < llama_vocab_n_tokens(vocab_); ++token) {
-      const auto attributes = static_cast<unsigned>(llama_vocab_get_attr(vocab_, token));
-      std::string text = llama_vocab_get_text(vocab_, token);
-      if (!is_special(attributes) || text.empty()) continue;
-      const bool control = (attributes & LLAMA_TOKEN_ATTR_CONTROL) != 0 && (attributes & LLAMA_TOKEN_ATTR_LSTRIP) == 0;
-      if (control && sample.find(text) != std::string_view::npos) marks.push_back(text);
-      specials.push_back(std::move(text));
-    }
-    std::erase_if(marks, [&](std::string_view mark) { return std::ranges::any_of(specials, [mark](std::string_view special) { return may_reach_over(special, mark); }); });
-    return marks;
-  }
-
-  bool cuts_at(std::string_view text, std::size_t at) const override {
-    return spaces_apart_ && at > 0 && at + 1 < text.size() && text[at] == ' ' && word_ends_[static_cast<unsigned char>(text[at - 1])] && word_begins_[static_cast<unsigned char>(text[at + 1])];
-  }
-  // A vocabulary that sets a space before every text sets the one that `part` begins with.
-  Result<std::vector<TokenId>> tokenise_behind(std::string_view part) const override { return tokenise(sets_space_ ? part.substr(1) : part, false); }
-
- private:
-  static bool is_special(unsigned attributes) { return (attributes & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_USER_DEFINED | LLAMA_TOKEN_ATTR_UNKNOWN)) != 0; }
-
-  // SentencePiece joins neighbours as long as what they make is a token. Where no token has a space behind a letter,
-  // nothing is ever joined over the edge between a word that ends so and the space behind it, and either side comes
-  // out the same alone. Special tokens are found in the text before that: no edge where one could begin or end.
-  void find_word_edges() {
-    constexpr std::string_view kSpace = "\xE2\x96\x81";
-    for (unsigned c = '0'; c <= 'z'; ++c) word_ends_[c] = word_begins_[c] = std::isalnum(static_cast<int>(c)) != 0;
-    for (TokenId token = 0; token < llama_vocab_n_tokens(vocab_); ++token) {
-      const std::string_view text = llama_vocab_get_text(vocab_, token);
-      if (text.empty()) continue;
-      if (is_special(static_cast<unsigned>(llama_vocab_get_attr(vocab_, token)))) {
-        word_ends_[static_cast<unsigned char>(text.back())] = word_begins_[static_cast<unsigned char>(text.front())] = false;
-        if (text.find(' ') != std::string_view::npos) return;
-      }
-      for (std::size_t at = text.find(kSpace, 1); at != std::string_view::npos; at = text.find(kSpace, at + 1)) word_ends_[static_cast<unsigned char>(text[at - 1])] = false;
-    }
-    // How it treats the beginning of a text is not to be asked; it is seen.
-    const auto alone = tokenise("a", false), spaced = tokenise(" a", false);
-    if (!alone || !spaced) return;
-    sets_space_ = alone->size() > 0 && *alone != *spaced && piece(alone->front()).starts_with(' ');
-    spaces_apart_ = true;
-  }
-
-  // Whether `special` can stand so that it begins in front of a `mark` and ends behind where that begins.
-  static bool may_reach_over(std::string_view special, std::string_view mark) {
-    for (std::size_t at = 1; at < special.size(); ++at) {
-      const std::size_t common = std::min(special.size() - at, mark.size());
-      if (special.substr(at, common) == mark.substr(0, common)) return true;
-    }
-    return false;
-  }
-
-  std::string text_of(TokenId token, bool special) const {
-    std::array<char, 128> buffer{};
-    const std::int32_t length = llama_token_to_piece(vocab_, token, buffer.data(), buffer.size(), 0, special);
-    if (length >= 0) return {buffer.data(), static_cast<std::size_t>(length)};
-    std::string text(static_cast<std::size_t>(-length), '\0');
-    llama_token_to_piece(vocab_, token, text.data(), -length, 0, special);
-    return text;
-  }
-
-  const llama_vocab* vocab_;
-  bool spaces_apart_ = false;  // Texts may be cut between words.
-  bool sets_space_ = false;
-  std::array<bool, 256> word_ends_{}, word_begins_{};
-};
-
-// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014)
-// of seed and index: any draw can be made without those before it.
-double uniform_draw(std::uint64_t seed, std::uint64_t index) {
-  std::uint64_t z = seed + (index + 1) * 0x9E3779B97F4A7C15ull;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-  z ^= z >> 31;
-  return static_cast<double>(z >> 11) * 0x1.0p-53;
-}
-
-// Under a grammar the second pick looks at no more than so many tokens: what lies beyond has no weight worth the time.
-constexpr std::size_t kConstrainedMax = 256;
-
-// Filters by libllama's samplers in its own usual order; the draw is ours.
-class LlamaSampler final : public Sampler {
- public:
-  LlamaSampler(const Sampling& sampling, std::int32_t vocabulary, std::unique_ptr<LlamaGrammar> grammar)
-      : penalties_(llama_sampler_chain_init(llama_sampler_chain_default_params())),
-        filters_(llama_sampler_chain_init(llama_sampler_chain_default_params())),
-        grammar_(std::move(grammar)),
-        seed_(sampling.seed.value_or(0)),
-        greedy_(sampling.temperature.value_or(0) <= 0) {
-    const float repeat = sampling.repeat_penalty.value_or(1);
-    const float frequency = sampling.frequency_penalty.value_or(0);
-    const float presence = sampling.presence_penalty.value_or(0);
-    // 64 tokens back: libllama's own default.
-    if (repeat != 1 || frequency != 0 || presence != 0) llama_sampler_chain_add(penalties_.get(), llama_sampler_init_penalties(vocabulary, 64, repeat, frequency, presence));
-    if (greedy_) {
-      constrained_ = 1;
-      return;
-    }
-    const auto add = [&](llama_sampler* filter) { llama_sampler_chain_add(filters_.get(), filter); };
-    if (const auto k = sampling.top_k.value_or(0); k > 0) {
-      add(llama_sampler_init_top_k(k));
-      constrained_ = std::min(constrained_, static_cast<std::size_t>(k));
-    }
-    if (const auto p = sampling.top_p.value_or(1); p < 1) add(llama_sampler_init_top_p(p, 1));
-    if (const auto p = sampling.min_p.value_or(0); p > 0) add(llama_sampler_init_min_p(p, 1));
-    add(llama_sampler_init_temp(*sampling.temperature));
-  }
-
-  TokenId sample(std::span<const float> logits) override {
-    weigh(logits);
-    const TokenId free = pick(uniform_draw(seed_, accepted_));
-    if (!grammar_ || grammar_->allows(free)) return free;
-    weigh(logits);
-    grammar_->best_allowed(candidates_, constrained_);
-    if (candidates_.empty()) return free;  // A dead end: accept() will see it and let go.
-    // The second number of the same index: streams of one seed are 2^63 apart.
-    return pick(uniform_draw(seed_, accepted_ + (1ull << 63)));
-  }
-
-  void accept(TokenId token) override {
-    llama_sampler_accept(penalties_.get(), token);
-    llama_sampler_accept(filters_.get(), token);
-    if (grammar_) grammar_->accept(token);
-    ++accepted_;
-  }
-
- private:
-  // All tokens with their logits, after the penalties.
-  void weigh(std::span<const float> logits) {
-    candidates_.resize(logits.size());
-    for (std::size_t i = 0; i < logits.size(); ++i) candidates_[i] = {static_cast<TokenId>(i), logits[i], 0};
-    llama_token_data_array array{candidates_.data(), candidates_.size(), -1, false};
-    llama_sampler_apply(penalties_.get(), &array);
-  }
-
-  TokenId pick(double draw) {
-    llama_token_data_array array{candidates_.data(), candidates_.size(), -1, false};
-    llama_sampler_apply(filters_.get(), &array);
-    const std::span<llama_token_data> left(array.data, array.size);
-    CHECK(!left.empty(), "a filter keeps at least one token");
-    const auto best = std::ranges::max_element(left, {}, &llama_token_data::logit);  // Ties: the first.
-    if (greedy_) return best->id;
-    double sum = 0;
-    for (llama_token_data& candidate : left) {
-      candidate.p = std::exp(candidate.logit - best->logit);
-      sum += static_cast<double>(candidate.p);
-    }
-    double rest = draw * sum;
-    for (const llama_token_data& candidate : left) {
-      rest -= static_cast<double>(candidate.p);
-      if (rest < 0) return candidate.id;
-    }
-    return best->id;
-  }
-
-  SamplerHandle penalties_;
-  SamplerHandle filters_;
-  std::unique_ptr<LlamaGrammar> grammar_;
-  std::uint64_t seed_;
-  bool greedy_;
-  std::size_t constrained_ = kConstrainedMax;
-  std::uint64_t accepted_ = 0;
-  std::vector<llama_token_data> candidates_;
-};
 
 // What looks at every node of the engine's graphs before it is computed.
 struct GraphWatch {
@@ -328,7 +126,7 @@ class LlamaEngine final : public Engine {
         watch_(std::move(watch)),
         context_(std::move(context)),
         facts_(std::move(facts)),
-        vocabulary_(llama_model_get_vocab(model_.get())),
+        vocabulary_(make_llama_vocabulary(llama_model_get_vocab(model_.get()))),
         batch_(llama_batch_init(kStepRowsMax + facts_.slots, 0, 1)),
         kv_(LlamaKv::probe(context_.get(), model_.get(), watch_->kv, facts_.kernels)),
         states_(kv_ || !has_whole_states(model_.get()) ? Result<void>(Error{ErrorCode::unavailable, "not needed"}) : probe_llama_states(context_.get(), model_.get())),
@@ -354,7 +152,7 @@ class LlamaEngine final : public Engine {
   LlamaEngine& operator=(const LlamaEngine&) = delete;
 
   const EngineFacts& facts() const override { return facts_; }
-  const Vocabulary& vocabulary() const override { return vocabulary_; }
+  const Vocabulary& vocabulary() const override { return *vocabulary_; }
 
   Result<void> step(std::span<const Row> rows) override {
     CHECK(!rows.empty() && rows.size() <= static_cast<std::size_t>(kStepRowsMax), "a step has 1 to step_rows_max rows");
@@ -378,7 +176,7 @@ class LlamaEngine final : public Engine {
   std::span<const float> logits(std::size_t row) const override {
     const float* values = llama_get_logits_ith(context_.get(), in_batch_[row]);
     CHECK(values != nullptr, "logits are read only of rows that asked for them");
-    return {values, static_cast<std::size_t>(vocabulary_.size())};
+    return {values, static_cast<std::size_t>(vocabulary_->size())};
   }
 
   void forget(SequenceId sequence, std::int32_t from_position) override {
@@ -399,7 +197,7 @@ class LlamaEngine final : public Engine {
       if (!made) return std::move(made).error();
       rules = *std::move(made);
     }
-    return std::unique_ptr<Sampler>(std::make_unique<LlamaSampler>(sampling, vocabulary_.size(), std::move(rules)));
+    return make_llama_sampler(sampling, vocabulary_->size(), std::move(rules));
   }
 
   std::uint64_t pulse() const override { return pulse_.load(std::memory_order_relaxed); }
@@ -468,7 +266,7 @@ class LlamaEngine final : public Engine {
   std::unique_ptr<GraphWatch> watch_;  // The context calls it.
   ContextHandle context_;
   EngineFacts facts_;
-  LlamaVocabulary vocabulary_;
+  std::unique_ptr<Vocabulary> vocabulary_;
   std::unique_ptr<PieceIndex> pieces_;  // Made for the first grammar.
   llama_batch batch_;
   std::atomic<std::uint64_t> pulse_ = 0;
