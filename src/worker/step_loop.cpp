@@ -20,6 +20,8 @@ constexpr std::chrono::milliseconds kStoreWait{5};      // The writer is behind:
 constexpr std::int32_t kWorthWaiting = 64;              // Tokens that would be copied, not computed.
 constexpr std::chrono::minutes kNoRest{10};             // Beyond that nothing will be due.
 constexpr std::chrono::seconds kLastStoring{1};         // What is not stored then is lost with this process.
+constexpr std::chrono::seconds kQuiet{1};               // A worker is often started for a request that follows at once: the
+                                                        // self-check, whose steps take long, begins after such a time without one.
 
 }  // namespace
 
@@ -39,7 +41,8 @@ void StepLoop::run() {
     if (!work && !behind && running_.empty() && waiting_.empty() && input_ended_) break;
     const bool someone_can_enter = !waiting_.empty() && keeper_->any_free();
     const bool nothing_to_do = !work && !behind && !someone_can_enter;
-    const auto rest = keeper_->next_work_in();
+    if (!running_.empty() || !waiting_.empty()) quiet_since_ = SteadyClock::now();
+    const auto rest = std::min(keeper_->next_work_in(), check_due_in());
     if (nothing_to_do && rest < kNoRest) inbox_.wait(rest);
     for (Order& order : inbox_.take(nothing_to_do && rest >= kNoRest)) {
       stopping = stopping || !handle(std::move(order));
@@ -315,10 +318,17 @@ void StepLoop::reread_step() {
   rereading_.reset();
 }
 
-bool StepLoop::check_is_due() const {
+bool StepLoop::check_may_run() const {
   if (!check_ || !running_.empty() || !waiting_.empty() || input_ended_ || rereading_) return false;
   return check_->underway() || std::ssize(keeper_->spare_slots()) >= std::min(2, engine_.facts().slots);
 }
+
+std::chrono::milliseconds StepLoop::check_due_in() const {
+  if (!check_may_run()) return kNoRest;
+  return std::chrono::ceil<std::chrono::milliseconds>(std::max<SteadyClock::duration>(quiet_since_ + kQuiet - SteadyClock::now(), {}));
+}
+
+bool StepLoop::check_is_due() const { return check_due_in() == std::chrono::milliseconds(0); }
 
 void StepLoop::check_step() {
   if (!check_->underway()) {

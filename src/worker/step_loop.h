@@ -18,6 +18,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/clock.h"
 #include "engine/engine.h"
 #include "worker/answer_memory.h"
 #include "worker/answer_reader.h"
@@ -59,7 +60,9 @@ class StepLoop {
   void decode_step();
   bool idle_step();
   void reread_step();
+  bool check_may_run() const;
   bool check_is_due() const;
+  std::chrono::milliseconds check_due_in() const;  // A long time: not as things are.
   void check_step();
   bool run_rows(Sequence& sequence, bool as_prefill);
   void replay(Sequence& sequence);
@@ -88,6 +91,7 @@ class StepLoop {
   std::optional<SelfCheck> check_;  // Of what exact mode promises; until it is done. Runs when nothing else is to do.
   std::vector<SequenceId> check_slots_;
   std::chrono::microseconds check_time_{0};
+  TimePoint quiet_since_ = SteadyClock::now();  // The last time a request was here.
   std::optional<std::string> differs_;  // What it said.
   std::vector<Row> rows_;
   std::chrono::microseconds last_step_{0};

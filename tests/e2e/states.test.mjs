@@ -61,9 +61,7 @@ for (const shape of ["tiny-gemma3", "tiny-lfm2", "tiny-mamba2"]) {
       return answer;
     };
     let worker = await start(t, shape, store);
-    const kv = await settled(worker);
-    assert.ok(kv.exact_tried);
-    assert.equal(kv.exact_differs, "");
+    assert.equal((await worker.tried()).exact_differs, "");
     let messages = [{ role: "user", content: words(1, 200) }];
     let before = 0; // Tokens of the turns before.
     for (let turn = 1; turn <= 3; ++turn) {

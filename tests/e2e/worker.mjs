@@ -42,6 +42,17 @@ export class Worker {
     return this.when((report) => report.event === "ready");
   }
 
+  // Its self-check (docs/kv_store.md) was done: {exact_tried, exact_differs, ...}.
+  async tried() {
+    for (;;) {
+      this.reports = this.reports.filter((report) => report.event !== "health");
+      this.send({ cmd: "health" });
+      const { kv } = await this.when((report) => report.event === "health");
+      if (kv.exact_tried) return kv;
+      await new Promise((resolve) => setTimeout(resolve, 60));
+    }
+  }
+
   // Sends a generate; resolves with its text, its ids and its last report.
   async generate(command) {
     this.send({ cmd: "generate", max_tokens: 32, ...command });
