@@ -132,6 +132,11 @@ bool BlockStore::has(const BlockKey& key) const {
   return found != entries_.end() && *found->second.folder == own_folder_;
 }
 
+bool BlockStore::will_have(const BlockKey& key) const {
+  const std::lock_guard lock(mutex_);
+  return entries_.contains(key) || underway_.contains(key);
+}
+
 std::size_t BlockStore::longest_chain(std::span<const BlockKey> chain) const {
   std::size_t length = 0;
   while (length < chain.size() && has(chain[length])) ++length;
@@ -239,7 +244,7 @@ void BlockStore::used(std::span<const BlockKey> chain, std::chrono::seconds pinn
   for (const auto& [path, at] : touched) (void)files_.set_modified(path, at);  // At worst it is evicted too early.
 }
 
-bool BlockStore::begin(BlockHead head, std::chrono::seconds pinned_for, std::optional<BlockKey> replaces) {
+bool BlockStore::begin(BlockHead head, std::chrono::seconds pinned_for, std::vector<BlockKey> replaces) {
   const std::lock_guard lock(mutex_);
   if (!stats_.problem.empty() || stopping_ || entries_.contains(head.key) || underway_.contains(head.key)) return false;
   // A child without its parent could never be found.
@@ -253,7 +258,7 @@ bool BlockStore::begin(BlockHead head, std::chrono::seconds pinned_for, std::opt
   stats_.bytes_written_today += bytes;
   backlog_bytes_max_ = std::max(backlog_bytes_max_, std::min(kBacklogBytesMax, content_bytes(head)));
   underway_[head.key] = {head.parent, bytes};
-  jobs_.push_back({Job::Kind::begin, std::move(head), {}, pinned_for, replaces});
+  jobs_.push_back({Job::Kind::begin, std::move(head), {}, pinned_for, std::move(replaces)});
   job_arrived_.notify_one();
   return true;
 }
@@ -401,7 +406,7 @@ Result<void> BlockStore::carry_out(Job& job) {
     case Job::Kind::begin: {
       writing_head_ = std::move(job.head);
       writing_pinned_for_ = job.pinned_for;
-      writing_replaces_ = job.replaces;
+      writing_replaces_ = std::move(job.replaces);
       pieces_left_ = writing_head_.piece_bytes.size();
       writing_bytes_ = block_file_bytes(writing_head_);
       writing_path_ = fmt::format("{}/{}/{}.{}.tmp", options_.folder, own_folder_, hex(writing_head_.key), ::getpid());
@@ -451,10 +456,11 @@ Result<void> BlockStore::complete() {
     underway_.erase(writing_head_.key);
     ++stats_.blocks_written;
     // What it held is the beginning of this one now.
-    const auto replaced = writing_replaces_ ? entries_.find(*writing_replaces_) : entries_.end();
-    if (replaced != entries_.end() && replaced->second.children == 0) {
+    for (const BlockKey& key : writing_replaces_) {
+      const auto replaced = entries_.find(key);
+      if (replaced == entries_.end() || replaced->second.children > 0) continue;
       (void)files_.remove(path_of(replaced->first, replaced->second));
-      forget_entry(*writing_replaces_);
+      forget_entry(key);
     }
   }
   note_spent();

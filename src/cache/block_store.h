@@ -67,6 +67,7 @@ class BlockStore {
   const BlockKey& fingerprint() const { return fingerprint_; }
   std::string own_folder() const { return options_.folder + "/" + own_folder_; }  // Of this fingerprint's files.
   bool has(const BlockKey& key) const;
+  bool will_have(const BlockKey& key) const;  // Or it is being written.
   // How many of `chain`, from its first, are here.
   std::size_t longest_chain(std::span<const BlockKey> chain) const;
 
@@ -96,9 +97,9 @@ class BlockStore {
 
   // Writing: begin(), then every piece in order. False: not now (it is there, the
   // day's budget is spent, no room, writing is off); then nothing may be appended.
-  // `pinned_for`: it is not evicted before that has passed. `replaces`: a tail that is the
-  // beginning of this block, and goes when this one is there.
-  bool begin(BlockHead head, std::chrono::seconds pinned_for = {}, std::optional<BlockKey> replaces = {});
+  // `pinned_for`: it is not evicted before that has passed. `replaces`: tails that this block
+  // holds, children before their parents; they go when this one is there, unless others build on them.
+  bool begin(BlockHead head, std::chrono::seconds pinned_for = {}, std::vector<BlockKey> replaces = {});
   void append(std::vector<std::byte> piece);
   void drop();          // The block begun will not be completed.
   bool backlog_full() const;
@@ -120,7 +121,7 @@ class BlockStore {
     BlockHead head;
     std::vector<std::byte> bytes;
     std::chrono::seconds pinned_for{0};
-    std::optional<BlockKey> replaces = {};
+    std::vector<BlockKey> replaces = {};
   };
 
   BlockStore(Files& files, StoreOptions options, const BlockKey& fingerprint);
@@ -168,7 +169,7 @@ class BlockStore {
   std::size_t pieces_left_ = 0;
   std::uint64_t writing_bytes_ = 0;
   std::chrono::seconds writing_pinned_for_{0};
-  std::optional<BlockKey> writing_replaces_;
+  std::vector<BlockKey> writing_replaces_;
 
   std::jthread thread_;
 };

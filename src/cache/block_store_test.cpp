@@ -84,7 +84,7 @@ BlockHead tail_of(const std::vector<TokenId>& tokens, std::size_t blocks, std::s
   const auto inside = std::span(tokens).subspan(blocks * kBlockTokens, count);
   return {child_of(parent, inside), parent, {inside.begin(), inside.end()}, {3000, 500}};
 }
-bool put_head(BlockStore& store, const BlockHead& head, std::optional<BlockKey> replaces = {}) {
+bool put_head(BlockStore& store, const BlockHead& head, std::vector<BlockKey> replaces = {}) {
   if (!store.begin(head, 0s, replaces)) return false;
   for (std::size_t piece = 0; piece < 2; ++piece) store.append(content(head.key, piece));
   return store.flush(SteadyClock::now() + 10s);
@@ -162,7 +162,7 @@ TEST(BlockStore, TheBlockThatSharesMostIsFoundBehindAChain) {
   EXPECT_EQ(best(rest, 101), std::pair(0, 0));
   EXPECT_FALSE(store->best_partial(chain[0], rest, 8));
   // A whole block is no worse than a tail.
-  put_head(*store, tail_of(tokens, 2, kBlockTokens), tail_of(tokens, 2, 100).key);
+  put_head(*store, tail_of(tokens, 2, kBlockTokens), {tail_of(tokens, 2, 100).key});
   EXPECT_EQ(best(rest.first(120)), std::pair(120, kBlockTokens));
   EXPECT_FALSE(store->has(tail_of(tokens, 2, 100).key)) << "the longer one took its place";
   EXPECT_TRUE(store->has(tail_of(tokens, 2, 40).key));

@@ -1,6 +1,8 @@
 #include "worker/kv_keeper.h"
 
 #include <algorithm>
+#include <ranges>
+#include <utility>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -18,8 +20,8 @@ constexpr std::chrono::seconds kFinishStoringMax{2};
 // Fewer tokens than that are not worth a file, nor the reading of one.
 constexpr std::int32_t kTailTokensMin = 16;
 constexpr std::int32_t kPartialTokensMin = 8;
-constexpr std::chrono::seconds kTailRestMin{1};
-constexpr std::chrono::seconds kTailLostMax{2};  // Of an answer that runs, no more than so long to compute is not stored.
+constexpr std::chrono::seconds kTailRest{1};
+constexpr std::chrono::milliseconds kTailLostMax{500};  // What would take longer to compute again does not rest.
 constexpr std::chrono::hours kNoWorkSoon{1};
 
 std::chrono::microseconds since(TimePoint begun) { return std::chrono::duration_cast<std::chrono::microseconds>(SteadyClock::now() - begun); }
@@ -53,10 +55,14 @@ std::vector<SequenceId> KvKeeper::spare_slots() const {
 bool KvKeeper::is_stored(const Slot& slot) const {
   if (!store_ || to_be_stored(slot) || reusable(slot) < std::ssize(slot.tokens)) return false;
   const auto chain = chain_of(store_->fingerprint(), slot.tokens);
-  const auto whole = static_cast<std::int32_t>(chain.size());
-  const std::int32_t tail = static_cast<std::int32_t>(slot.tokens.size()) - whole * kBlockTokens;
-  const bool tail_stored = tail < kTailTokensMin || (slot.tail && slot.tail->block == whole && slot.tail->tokens == tail);
-  return store_->longest_chain(chain) == chain.size() && tail_stored;
+  const auto length = static_cast<std::int32_t>(slot.tokens.size());
+  return store_->longest_chain(chain) == chain.size() && length - tails_end(slot, length) < kTailTokensMin;
+}
+
+std::int32_t KvKeeper::tails_end(const Slot& slot, std::int32_t length) {
+  const std::int32_t block_begin = length / kBlockTokens * kBlockTokens;
+  if (slot.tails.empty() || slot.tails.back().begin < block_begin) return block_begin;
+  return slot.tails.back().begin + slot.tails.back().tokens;
 }
 
 bool KvKeeper::is_source(SequenceId id) const {
@@ -99,25 +105,9 @@ std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt, s
   }
   if (!oldest) return std::nullopt;
 
-  std::vector<BlockKey> chain;
+  std::vector<Part> parts = find_stored(prompt, best);
   std::int32_t stored = 0;
-  if (store_ && (reading_pays() || ++turned_down_ % kMeasureAgainEvery == 0)) {
-    chain = chain_of(store_->fingerprint(), prompt);
-    chain.resize(store_->longest_chain(chain));
-    stored = resumable(prompt, static_cast<std::int32_t>(chain.size()) * kBlockTokens);
-    chain.resize(static_cast<std::size_t>((stored + kBlockTokens - 1) / kBlockTokens));
-    // Behind the last whole block: a tail, or the beginning of a block that goes another way.
-    const auto rest_max = static_cast<std::int32_t>(prompt.size()) - (careful_ ? kPrefillRowsMin : 1) - stored;
-    if (stored == std::ssize(chain) * kBlockTokens && rest_max >= kPartialTokensMin && stored + kBlockTokens > best) {
-      const auto rest = prompt.subspan(static_cast<std::size_t>(stored), static_cast<std::size_t>(std::min(rest_max, kBlockTokens)));
-      const auto partial = store_->best_partial(chain.empty() ? store_->fingerprint() : chain.back(), rest, kPartialTokensMin);
-      const std::int32_t with = partial ? resumable(prompt, stored + partial->common) : 0;
-      if (with > stored && reading_pays(partial->tokens, with - stored)) {
-        chain.push_back(partial->key);
-        stored = with;
-      }
-    }
-  }
+  for (const Part& part : parts) stored += part.wanted;
 
   // The conversation that lies there goes on in its own slot; another one that only
   // begins alike takes the slot that was idle longest, and a copy.
@@ -141,15 +131,48 @@ std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt, s
   const std::int32_t length = copies ? best : stored;
   engine_.forget(target, 0);
   slot.tokens.clear();
-  slot.tail.reset();
+  slot.tails.clear();
   slot.prefilled = slot.blocks_wanted = slot.blocks_looked_at = 0;
   if (length == 0) return target;
   if (const Result<void> claimed = engine_.claim_kv(target, length); !claimed) {
     log::warn("kv: {}", claimed.error().message);
     return target;
   }
-  slot.restore = Restore{copies ? source : std::nullopt, {prompt.begin(), prompt.begin() + length}, copies ? std::vector<BlockKey>() : std::move(chain), 0, {}};
+  slot.restore = Restore{copies ? source : std::nullopt, {prompt.begin(), prompt.begin() + length}, copies ? std::vector<Part>() : std::move(parts), 0, 0, {}};
+  if (copies) {
+    slot.restore->tails = at(*source).tails;
+    std::erase_if(slot.restore->tails, [&](const Tail& tail) { return tail.begin + tail.tokens > length; });
+  }
   return target;
+}
+
+// What the store holds of a prompt's beginning: whole blocks, then tails, or the beginning of a block that goes another way.
+// `best_elsewhere`: so much of it lies in a slot; less is not looked for closely.
+std::vector<KvKeeper::Part> KvKeeper::find_stored(std::span<const TokenId> prompt, std::int32_t best_elsewhere) {
+  std::vector<Part> parts;
+  if (!store_ || (!reading_pays() && ++turned_down_ % kMeasureAgainEvery != 0)) return parts;
+  auto chain = chain_of(store_->fingerprint(), prompt);
+  chain.resize(store_->longest_chain(chain));
+  const std::int32_t whole = resumable(prompt, static_cast<std::int32_t>(chain.size()) * kBlockTokens);
+  BlockKey parent = store_->fingerprint();
+  for (std::int32_t begin = 0; begin < whole; begin += kBlockTokens) {
+    const BlockKey& key = chain[static_cast<std::size_t>(begin / kBlockTokens)];
+    parts.push_back({key, parent, std::min(kBlockTokens, whole - begin)});
+    parent = key;
+  }
+  if (whole % kBlockTokens != 0 || whole + kBlockTokens <= best_elsewhere) return parts;
+  const std::int32_t end = std::min(whole + kBlockTokens, static_cast<std::int32_t>(prompt.size()) - (careful_ ? kPrefillRowsMin : 1));
+  for (std::int32_t at = whole; end - at >= kPartialTokensMin;) {
+    const auto rest = prompt.subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(end - at));
+    const auto partial = store_->best_partial(parent, rest, kPartialTokensMin);
+    const std::int32_t with = partial ? resumable(prompt, at + partial->common) : 0;
+    if (with <= at || !reading_pays(partial->tokens, with - at)) break;
+    parts.push_back({partial->key, parent, with - at});
+    if (with - at < partial->tokens) break;
+    at = with;
+    parent = partial->key;
+  }
+  return parts;
 }
 
 void KvKeeper::restore_some(SequenceId id) {
@@ -160,23 +183,21 @@ void KvKeeper::restore_some(SequenceId id) {
   bool good = true;
   if (restore.source_lost) good = false;
   else if (restore.from_slot) copy_block(id, restore);
-  else good = read_block(id, restore);
+  else good = read_part(id, restore);
   if (good && restore.done < total) return;
 
-  const bool from_store = !restore.from_slot;
-  std::vector<TokenId> tokens = std::move(restore.tokens);
-  const std::vector<BlockKey> chain = std::move(restore.chain);
-  const std::int32_t done = restore.done;
-  const std::optional<Tail> restore_tail = restore.whole_tail;
-  slot.restore.reset();
-  tokens.resize(static_cast<std::size_t>(done));
-  slot.tokens = std::move(tokens);
-  slot.prefilled = done;
-  if (done < total) engine_.forget(id, done);
-  (from_store ? tokens_from_store_ : tokens_from_slots_) += static_cast<std::uint64_t>(done);
-  slot.blocks_wanted = slot.blocks_looked_at = from_store ? done / kBlockTokens : 0;
-  if (from_store && restore_tail && done == total) slot.tail = restore_tail;
-  if (from_store) store_->used(std::span(chain).first(std::min(chain.size(), static_cast<std::size_t>((done + kBlockTokens - 1) / kBlockTokens))));
+  const Restore filled = *std::exchange(slot.restore, std::nullopt);
+  const bool from_store = !filled.from_slot;
+  slot.tokens = filled.tokens;
+  slot.tails = filled.tails;
+  slot.prefilled = total;
+  if (filled.done < total) cut(id, filled.done);
+  (from_store ? tokens_from_store_ : tokens_from_slots_) += static_cast<std::uint64_t>(filled.done);
+  slot.blocks_wanted = slot.blocks_looked_at = from_store ? filled.done / kBlockTokens : 0;
+  if (!from_store) return;
+  std::vector<BlockKey> used;
+  for (const Part& part : std::span(filled.parts).first(filled.parts_done)) used.push_back(part.key);
+  store_->used(used);
 }
 
 void KvKeeper::copy_block(SequenceId id, Restore& restore) {
@@ -190,13 +211,11 @@ void KvKeeper::copy_block(SequenceId id, Restore& restore) {
   restore.done += count;
 }
 
-bool KvKeeper::read_block(SequenceId id, Restore& restore) {
-  const auto block = static_cast<std::size_t>(restore.done / kBlockTokens);
-  const std::int32_t count = std::min(kBlockTokens, static_cast<std::int32_t>(restore.tokens.size()) - restore.done);
-  // The last block's own tokens may go beyond what is wanted of it, and be fewer than a block.
-  const BlockKey parent = block == 0 ? store_->fingerprint() : restore.chain[block - 1];
+bool KvKeeper::read_part(SequenceId id, Restore& restore) {
+  const Part& part = restore.parts[restore.parts_done];
+  const std::int32_t count = part.wanted;
   const TimePoint begun = SteadyClock::now();
-  auto reader = store_->read(restore.chain[block], parent);
+  auto reader = store_->read(part.key, part.parent);
   if (!reader) return false;
   const BlockHead& head = reader->head();
   const auto wanted = std::span(restore.tokens).subspan(static_cast<std::size_t>(restore.done), static_cast<std::size_t>(count));
@@ -205,22 +224,23 @@ bool KvKeeper::read_block(SequenceId id, Restore& restore) {
   const bool fits = held >= wanted.size() && std::ranges::equal(std::span(head.tokens).first(wanted.size()), wanted) &&
                     std::ranges::equal(head.piece_bytes, pieces, [&](std::uint64_t bytes, std::size_t each) { return bytes == std::uint64_t{each} * held; });
   if (!fits) {
-    store_->set_aside(restore.chain[block]);
+    store_->set_aside(part.key);
     return false;
   }
   for (std::size_t piece = 0; piece < pieces.size(); ++piece) {
     buffer_.resize(pieces[piece] * held);
     if (const Result<void> read = reader->read(piece, buffer_); !read) {
       log::warn("kv: a block could not be read: {}", read.error().message);
-      if (read.error().code == ErrorCode::corrupt) store_->set_aside(restore.chain[block]);
+      if (read.error().code == ErrorCode::corrupt) store_->set_aside(part.key);
       return false;
     }
     engine_.write_kv(id, piece, restore.done, count, buffer_, static_cast<std::int32_t>(held));
   }
-  if (held < kBlockTokens && held == wanted.size()) restore.whole_tail = Tail{head.key, static_cast<std::int32_t>(block), count};
+  if (held < kBlockTokens && held == wanted.size()) restore.tails.push_back({part.key, restore.done, count});
   const double rate = static_cast<double>(block_bytes_ / kBlockTokens * held) / std::max(seconds(SteadyClock::now() - begun), 1e-6);
   read_rate_ = 0.7 * read_rate_ + 0.3 * rate;
   restore.done += count;
+  ++restore.parts_done;
   return true;
 }
 
@@ -228,6 +248,7 @@ void KvKeeper::cut(SequenceId id, std::int32_t from) {
   Slot& slot = at(id);
   if (from < held(id)) engine_.forget(id, from);
   slot.tokens.resize(static_cast<std::size_t>(from));
+  std::erase_if(slot.tails, [from](const Tail& tail) { return tail.begin + tail.tokens > from; });
   slot.prefilled = std::min(slot.prefilled, from);
 }
 
@@ -241,11 +262,10 @@ void KvKeeper::ran(SequenceId id, std::span<const TokenId> tokens, bool as_prefi
 // Of an answer that runs each block as it is full, and its last tokens where it would take long to compute them again.
 void KvKeeper::want_answer_stored(SequenceId id) {
   const Slot& slot = at(id);
-  const std::int32_t tail = held(id) % kBlockTokens;
-  const std::int32_t lost = slot.tail && slot.tail->block == held(id) / kBlockTokens ? tail - slot.tail->tokens : tail;
-  const bool long_again = prefill_rate_ > 0 && lost / prefill_rate_ > seconds(kTailLostMax);
-  if (tail == 0 || (long_again && !slot.tail_due)) want_stored(id);
+  if (held(id) % kBlockTokens == 0 || (!slot.tail_due && takes_long(held(id) - tails_end(slot, held(id))))) want_stored(id);
 }
+
+bool KvKeeper::takes_long(std::int32_t tokens) const { return prefill_rate_ > 0 && tokens / prefill_rate_ > seconds(kTailLostMax); }
 
 void KvKeeper::spoiled(SequenceId id) {
   // What was copied from it before the step that failed is good; the rest is computed.
@@ -297,11 +317,10 @@ void KvKeeper::want_stored(SequenceId id) {
   const std::int32_t blocks = reusable(slot) / kBlockTokens;
   const std::int32_t nameable = nameable_blocks(slot.tokens, blocks, kBlockTokens);
   slot.blocks_wanted = std::max(slot.blocks_wanted, nameable);
-  const std::int32_t tail = reusable(slot) % kBlockTokens;
-  if (tail < kTailTokensMin || nameable < blocks) return slot.tail_due.reset();
-  // While it runs it does not rest: it may have to go on elsewhere at any moment.
-  const std::chrono::duration<double> again(prefill_rate_ > 0 && !slot.busy ? tail / prefill_rate_ : 0.0);
-  slot.tail_due = SteadyClock::now() + std::max<SteadyClock::duration>(kTailRestMin, std::chrono::duration_cast<SteadyClock::duration>(again));
+  const std::int32_t missing = reusable(slot) - tails_end(slot, reusable(slot));
+  if (missing < kTailTokensMin || nameable < blocks) return slot.tail_due.reset();
+  slot.tail_due = SteadyClock::now();
+  if (!takes_long(missing)) *slot.tail_due += kTailRest;
 }
 
 bool KvKeeper::tail_is_due(const Slot& slot) const { return slot.tail_due && (in_haste_ || spare_ != Spare::nothing || *slot.tail_due <= SteadyClock::now()); }
@@ -343,7 +362,7 @@ bool KvKeeper::begin_export() {
   for (std::int32_t i = 0; i < std::ssize(slots_); ++i) {
     Slot& slot = slots_[static_cast<std::size_t>(i)];
     while (slot.blocks_looked_at < slot.blocks_wanted) {
-      if (begin_block(SequenceId{i}, slot.blocks_looked_at, kBlockTokens)) return true;
+      if (begin_block(SequenceId{i}, slot.blocks_looked_at)) return true;
       ++slot.blocks_looked_at;
     }
   }
@@ -351,35 +370,62 @@ bool KvKeeper::begin_export() {
     Slot& slot = slots_[static_cast<std::size_t>(i)];
     if (!tail_is_due(slot)) continue;
     slot.tail_due.reset();
-    const std::int32_t tail = reusable(slot) % kBlockTokens;
-    if (tail >= kTailTokensMin && begin_block(SequenceId{i}, reusable(slot) / kBlockTokens, tail)) return true;
+    if (begin_tail(SequenceId{i})) return true;
   }
   return false;
 }
 
-bool KvKeeper::begin_block(SequenceId id, std::int32_t block, std::int32_t tokens) {
+// A whole one, which takes the place of the tails that it grew from.
+bool KvKeeper::begin_block(SequenceId id, std::int32_t block) {
+  const Slot& slot = at(id);
+  const std::int32_t begin = block * kBlockTokens;
+  std::vector<BlockKey> replaces;
+  for (const Tail& tail : slot.tails | std::views::reverse) {
+    if (tail.begin / kBlockTokens == block) replaces.push_back(tail.key);
+  }
+  return begin_part(id, parent_at(slot, begin), begin, kBlockTokens, std::move(replaces));
+}
+
+// What its tails do not hold yet.
+bool KvKeeper::begin_tail(SequenceId id) {
   Slot& slot = at(id);
-  const auto before = std::span(slot.tokens).first(static_cast<std::size_t>(block) * kBlockTokens);
-  const auto inside = std::span(slot.tokens).subspan(before.size(), static_cast<std::size_t>(tokens));
-  const auto chain = chain_of(store_->fingerprint(), before);
-  const BlockKey parent = chain.empty() ? store_->fingerprint() : chain.back();
+  const std::int32_t end = reusable(slot);
+  // Those of a block that is full now; and from the first that the store lost.
+  std::erase_if(slot.tails, [&](const Tail& tail) { return tail.begin / kBlockTokens != end / kBlockTokens; });
+  slot.tails.erase(std::ranges::find_if(slot.tails, [&](const Tail& tail) { return !store_->will_have(tail.key); }), slot.tails.end());
+  const std::int32_t begin = tails_end(slot, end);
+  if (end - begin < kTailTokensMin) return false;
+  return begin_part(id, slot.tails.empty() ? parent_at(slot, begin) : slot.tails.back().key, begin, end - begin, {});
+}
+
+// The name of the whole block that ends at `begin`.
+BlockKey KvKeeper::parent_at(const Slot& slot, std::int32_t begin) const {
+  const auto chain = chain_of(store_->fingerprint(), std::span(slot.tokens).first(static_cast<std::size_t>(begin)));
+  return chain.empty() ? store_->fingerprint() : chain.back();
+}
+
+bool KvKeeper::begin_part(SequenceId id, const BlockKey& parent, std::int32_t begin, std::int32_t tokens, std::vector<BlockKey> replaces) {
+  Slot& slot = at(id);
+  const auto inside = std::span(slot.tokens).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(tokens));
   const BlockKey key = child_of(parent, inside);
-  // The slot may have been cut since, and gone another way.
-  const bool grew = slot.tail && slot.tail->block == block && slot.tail->tokens < tokens && slot.tail->key == child_of(parent, inside.first(static_cast<std::size_t>(slot.tail->tokens)));
-  if (!store_->begin(head_of(key, parent, inside), slot.keep_for, grew ? std::optional(slot.tail->key) : std::nullopt)) return false;
-  export_ = Export{id, key, block, tokens, 0};
+  if (!store_->begin(head_of(key, parent, inside), slot.keep_for, std::move(replaces))) {
+    // Another conversation may have stored the same.
+    if (tokens < kBlockTokens && store_->will_have(key)) slot.tails.push_back({key, begin, tokens});
+    return false;
+  }
+  export_ = Export{id, key, begin, tokens, 0};
   return true;
 }
 
 void KvKeeper::export_piece() {
   const auto& pieces = engine_.kv_shape()->piece_token_bytes;
   std::vector<std::byte> bytes(pieces[export_->piece] * static_cast<std::size_t>(export_->tokens));
-  engine_.read_kv(export_->slot, export_->piece, export_->block * kBlockTokens, export_->tokens, bytes);
+  engine_.read_kv(export_->slot, export_->piece, export_->begin, export_->tokens, bytes);
   store_->append(std::move(bytes));
   if (++export_->piece < pieces.size()) return;
   Slot& slot = at(export_->slot);
   if (export_->tokens == kBlockTokens) ++slot.blocks_looked_at;
-  else slot.tail = Tail{export_->key, export_->block, export_->tokens};
+  else slot.tails.push_back({export_->key, export_->begin, export_->tokens});
   export_.reset();
 }
 

@@ -3,12 +3,11 @@
 //
 // What a slot holds is written to the store a piece at a time (work()).
 //
-// The last tokens, fewer than a block, are stored when they have rested: as long as it
-// would take to compute them again, at least a second. So a conversation that goes on
-// at once does not write its end again and again, and what is lost with the
-// process was computed a moment ago.
+// The last tokens, fewer than a block, are stored as tails: each goes on where the one
+// before ends, so nothing is written again until the block is full and takes the place of
+// them all. At once where computing them again would take half a second and more, else when they have
+// rested for a second. So what is lost with the process was computed a moment ago.
 #pragma once
-
 
 #include "worker/slot_keeper.h"
 
@@ -42,15 +41,21 @@ class KvKeeper final : public SlotKeeper {
  private:
   struct Tail {
     BlockKey key;
-    std::int32_t block = 0;
+    std::int32_t begin = 0;  // Where in the sequence.
     std::int32_t tokens = 0;
+  };
+  struct Part {  // Of a chain in the store.
+    BlockKey key;
+    BlockKey parent;
+    std::int32_t wanted = 0;  // Tokens, its first; fewer than it has only in the last.
   };
   struct Restore {
     std::optional<SequenceId> from_slot;  // Unset: from the store.
     std::vector<TokenId> tokens;          // All that will be in place.
-    std::vector<BlockKey> chain;          // From the store: their blocks' names; of the last perhaps only a part.
-    std::int32_t done = 0;
-    std::optional<Tail> whole_tail;       // It ended with all of this one.
+    std::vector<Part> parts;              // From the store: blocks, then tails.
+    std::size_t parts_done = 0;
+    std::int32_t done = 0;                // Tokens.
+    std::vector<Tail> tails;              // Those that were read whole.
     bool source_lost = false;             // That slot was spoiled meanwhile: no more can be had of it.
   };
   struct Slot {
@@ -62,7 +67,7 @@ class KvKeeper final : public SlotKeeper {
     std::int32_t blocks_wanted = 0;  // To be stored, of the first so many blocks
     std::int32_t blocks_looked_at = 0;  // these are stored, or were turned down.
     std::optional<TimePoint> tail_due;  // Its last tokens are to be stored then, if they lie there still.
-    std::optional<Tail> tail;           // The one last stored. A longer one takes its place.
+    std::vector<Tail> tails;            // Of its last block: each begins where the one before ends.
     std::optional<Restore> restore;
     TimePoint free_since{};
     std::optional<std::uint64_t> given_back;  // Bytes of its memory that the system has. Unset: it was not given back.
@@ -70,7 +75,7 @@ class KvKeeper final : public SlotKeeper {
   struct Export {  // The block being stored.
     SequenceId slot{};
     BlockKey key;
-    std::int32_t block = 0;
+    std::int32_t begin = 0;   // Where in the sequence.
     std::int32_t tokens = 0;  // kBlockTokens, or those of a tail.
     std::size_t piece = 0;
   };
@@ -88,7 +93,14 @@ class KvKeeper final : public SlotKeeper {
   void want_answer_stored(SequenceId slot);
   void finish_storing(SequenceId slot, bool with_tail);
   bool begin_export();
-  bool begin_block(SequenceId slot, std::int32_t block, std::int32_t tokens);
+  bool begin_block(SequenceId slot, std::int32_t block);
+  bool begin_tail(SequenceId slot);
+  bool begin_part(SequenceId slot, const BlockKey& parent, std::int32_t begin, std::int32_t tokens, std::vector<BlockKey> replaces);
+  // Up to where tails hold what lies behind the last whole block of the first `length` tokens.
+  static std::int32_t tails_end(const Slot& slot, std::int32_t length);
+  std::vector<Part> find_stored(std::span<const TokenId> prompt, std::int32_t best_elsewhere);
+  BlockKey parent_at(const Slot& slot, std::int32_t begin) const;
+  bool takes_long(std::int32_t tokens) const;  // To compute them again.
   bool tail_is_due(const Slot& slot) const;
   bool to_be_stored(const Slot& slot) const { return store_ && (slot.blocks_looked_at < slot.blocks_wanted || slot.tail_due); }
   std::optional<TimePoint> give_back_at(SequenceId id) const;
@@ -101,7 +113,7 @@ class KvKeeper final : public SlotKeeper {
   bool is_stored(const Slot& slot) const;
   bool is_free(SequenceId slot) const { return !at(slot).busy && !is_source(slot); }
   void copy_block(SequenceId slot, Restore& restore);
-  bool read_block(SequenceId slot, Restore& restore);
+  bool read_part(SequenceId slot, Restore& restore);
 
   std::vector<Slot> slots_;
   std::uint64_t uses_ = 0;

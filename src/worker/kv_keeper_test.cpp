@@ -28,8 +28,12 @@ class KvKeeperTest : public KeeperTest {
     engine_ = std::make_unique<FakeEngine>(with);
     StoreOptions options{folder_};
     options.free_min = 0;
-    keeper_ = std::make_unique<KvKeeper>(*engine_, *BlockStore::open(real_files(), options, fingerprint_of("fake"), "{}"), exact);
+    auto store = *BlockStore::open(real_files(), options, fingerprint_of("fake"), "{}");
+    store_ = store.get();
+    keeper_ = std::make_unique<KvKeeper>(*engine_, std::move(store), exact);
   }
+
+  BlockStore* store_ = nullptr;  // The keeper's.
 
   // Takes a slot, fills it, runs the rest of the prompt and `answer` tokens one by one. The
   // engine CHECKs that what it was given back is what it once computed.
@@ -236,21 +240,56 @@ TEST_F(KvKeeperTest, VeryShortOfMemoryIdleSlotsAreStoredAndDroppedAtOnce) {
   keeper_->release(running.slot);
 }
 
-TEST_F(KvKeeperTest, AGrowingConversationKeepsOneTail) {
+TEST_F(KvKeeperTest, AGrowingConversationWritesWhatIsNewAndABlockTakesThePlaceOfItsTails) {
   store_all();  // In haste from here on.
-  std::uint64_t blocks = 0;
-  for (const int length : {40, 90, 200, 300, 420, 600}) {
+  const auto bytes_of = [](int tokens) { return block_file_bytes({{}, {}, std::vector<TokenId>(static_cast<std::size_t>(tokens)), {4u * static_cast<unsigned>(tokens), 4u * static_cast<unsigned>(tokens)}}); };
+  std::uint64_t written = 0;
+  for (const auto& [length, tails] : {std::pair{40, 1}, std::pair{90, 2}, std::pair{200, 3}, std::pair{300, 1}, std::pair{420, 2}, std::pair{600, 1}}) {
     run(prompt(1, length), 0);
     store_all();
-    blocks = keeper_->facts().store_blocks;
-    EXPECT_EQ(blocks, static_cast<std::uint64_t>(length / kBlockTokens + 1)) << length;
+    EXPECT_EQ(keeper_->facts().store_blocks, static_cast<std::uint64_t>(length / kBlockTokens + tails)) << length;
+    const std::uint64_t now = keeper_->facts().store_bytes_written_today;
+    if (length == 200) { EXPECT_EQ(now - written, bytes_of(110)) << "nothing is written twice"; }
+    written = now;
   }
   restart();
   EXPECT_EQ(run(prompt(1, 650), 0).cached, 600);
   store_all();
-  EXPECT_EQ(keeper_->facts().store_blocks, blocks) << "what was restored is grown, too";
+  EXPECT_EQ(keeper_->facts().store_blocks, 4u) << "what was restored is grown, too";
   restart();
-  EXPECT_EQ(run(prompt(1, 658), 0).cached, 650);
+  EXPECT_EQ(run(prompt(1, 658), 0).cached, 650) << "two tails, one behind the other";
+  restart();
+  EXPECT_EQ(run(prompt(1, 790), 0).cached, 650);
+  store_all();
+  EXPECT_EQ(keeper_->facts().store_blocks, 4u) << "three blocks and a tail: those read from the store are replaced, too";
+}
+
+TEST_F(KvKeeperTest, ATailOnWhichAnotherConversationBuildsStays) {
+  store_all();
+  run(prompt(1, 60), 0);
+  store_all();
+  auto other = prompt(1, 60);
+  other.insert(other.end(), 80, 3);
+  run(other, 0);
+  store_all();
+  run(prompt(1, 300), 0);
+  store_all();
+  EXPECT_EQ(keeper_->facts().store_blocks, 4u) << "the tail of 60, that of the other behind it, a block and its tail";
+  restart();
+  EXPECT_EQ(run(other, 0).cached, 132);
+}
+
+// Evicted, or removed by hand: what builds on it could not be found.
+TEST_F(KvKeeperTest, WhatComesBehindATailThatWasLostIsStoredWithIt) {
+  store_all();
+  run(prompt(1, 60), 0);
+  store_all();
+  restart();
+  run(prompt(1, 100), 0);  // Its first 60 from the store.
+  store_->set_aside(child_of(store_->fingerprint(), prompt(1, 60)));
+  store_all();
+  restart();
+  EXPECT_EQ(run(prompt(1, 108), 0).cached, 100);
 }
 
 TEST_F(KvKeeperTest, WithoutHasteATailThatGrewByAFewTokensIsNotWrittenInBetween) {

@@ -276,7 +276,7 @@ void StateKeeper::store(SequenceId id) {
   const std::uint64_t bytes = engine_.state_bytes(id);
   // Older ones of its own are of no use any more, but for the last.
   const bool one_goes = slot.own.size() >= kOwnMax && slot.keep_for.count() == 0;
-  const bool begin = store_->begin({key, store_->fingerprint(), slot.tokens, {bytes}, true}, slot.keep_for, one_goes ? std::optional(slot.own.front()) : std::nullopt);
+  const bool begin = store_->begin({key, store_->fingerprint(), slot.tokens, {bytes}, true}, slot.keep_for, one_goes ? std::vector{slot.own.front()} : std::vector<BlockKey>());
   if (!begin) {
     if (store_->has(key)) {
       slot.stored = {key, held(id)};
