@@ -114,7 +114,8 @@ std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt, s
   const bool goes_on = source && best >= stored && is_free(*source) && (best * 4 >= held(*source) * 3 || *source == *oldest);
   const SequenceId target = goes_on ? *source : *oldest;
   Slot& slot = at(target);
-  finish_storing(target, !goes_on);
+  // It may be another conversation that begins alike, which cuts what lies there.
+  finish_storing(target, !goes_on || held(target) - best >= kTailTokensMin);
   slot.busy = true;
   slot.given_back.reset();
   slot.last_used = ++uses_;

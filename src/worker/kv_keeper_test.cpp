@@ -264,6 +264,18 @@ TEST_F(KvKeeperTest, AGrowingConversationWritesWhatIsNewAndABlockTakesThePlaceOf
   EXPECT_EQ(keeper_->facts().store_blocks, 4u) << "three blocks and a tail: those read from the store are replaced, too";
 }
 
+TEST_F(KvKeeperTest, AnotherConversationThatTakesTheSlotForItsBeginningLosesNothing) {
+  restart(true, true);
+  auto first = prompt(1, 700), second = first;
+  first.insert(first.end(), 60, 8);
+  second.insert(second.end(), 60, 9);
+  run(prompt(5, 600), 0, false);  // So that there is but one slot.
+  EXPECT_EQ(run(first, 0).cached, 0);
+  EXPECT_EQ(run(second, 0).cached, 700) << "cut there, in the same slot";
+  ASSERT_TRUE(keeper_->flush(SteadyClock::now() + 10s));
+  EXPECT_EQ(run(first, 0).cached, 759) << "from the store: its end was not lost";
+}
+
 TEST_F(KvKeeperTest, ATailOnWhichAnotherConversationBuildsStays) {
   store_all();
   run(prompt(1, 60), 0);
