@@ -62,6 +62,7 @@ int main(int argc, char** argv) {
   std::string kv_type = "f16";
   std::uint64_t data_bytes_max = 0;
   bool plan = false;
+  bool exact_tried = false;
 
   CLI::App app{"One resident model behind lines of JSON on stdin and stdout (docs/wire.md). Started by 'pensieve serve'."};
   app.set_version_flag("--version", std::string("pensieve-worker ") + kVersion + ", engine libllama " + llama_engine_version());
@@ -74,6 +75,7 @@ int main(int argc, char** argv) {
   app.add_option("--mmproj", engine.projector_path, "The projector's GGUF file, with which the model sees; without it: it does not");
   app.add_flag("--mmproj-optional", engine.projector_optional, "A projector that cannot be used is warned of, no more");
   app.add_option("--proof", engine.proof, "What a worker before this one said of its kernels (ready.proof): they are not tried again");
+  app.add_flag("--exact-tried", exact_tried, "With --proof: that worker tried, too, whether answers are exact, and saw nothing that differs");
   app.add_option("--data-max", data_bytes_max, "Bytes of memory that this process may have for itself, enforced by the system; 0: no limit");
   app.add_flag("--plan", plan, "Print what the engine would allocate with this --kv-type, as JSON, and end");
   app.add_option("--chat-template", worker.chat_template, "chatml, phi3, llama3, plain, or Jinja source; default: the model's own");
@@ -111,5 +113,6 @@ int main(int argc, char** argv) {
   worker.model_path = engine.model_path;
   worker.projector_path = engine.projector_path;
   worker.engine_version = llama_engine_version();
+  if (exact_tried) worker.exact_tried = engine.proof;
   return run_worker(worker, [&](const auto& on_progress) { return load_llama_engine(engine, on_progress); });
 }

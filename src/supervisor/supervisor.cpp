@@ -108,7 +108,10 @@ awaitable<void> Supervisor::run() {
     ChildLimits limits;
     if (options_.group != nullptr) limits.members_file = options_.group->members_file();
     std::vector<std::string> argv = options_.worker_argv;
-    if (status_.ready && !status_.ready->proof.empty()) argv.insert(argv.end(), {"--proof", status_.ready->proof});
+    if (status_.ready && !status_.ready->proof.empty()) {
+      argv.insert(argv.end(), {"--proof", status_.ready->proof});
+      if (exact_argv_ == options_.worker_argv) argv.emplace_back("--exact-tried");
+    }
     auto spawned = ChildProcess::spawn(argv, limits);
     if (!spawned) {
       set_state(WorkerState::failed, fmt::format("the worker could not be started: {}", spawned.error().message));
@@ -414,6 +417,7 @@ void Supervisor::handle(wire::Report report) {
     link_->health_asked = false;
     link_->watchdog.counted(health->steps, health->pulse, now);
     status_.kv = std::move(health->kv);
+    if (status_.kv.exact_tried && status_.kv.exact_differs.empty()) exact_argv_ = options_.worker_argv;
     if (health->pace != Pace{}) status_.pace = std::move(health->pace);  // Until a new worker has measured, the old one's holds.
     return;
   }

@@ -177,6 +177,7 @@ class Supervisor {
   std::mt19937_64 random_{std::random_device{}()};  // Seeds of requests that bring none.
   bool wanted_ = true;  // False: asleep or parked.
   std::optional<std::vector<std::string>> next_argv_;  // Of the change that waits for what is open.
+  std::optional<std::vector<std::string>> exact_argv_; // With which the self-check saw nothing that differs.
   std::optional<std::vector<std::string>> last_argv_;  // To go back to, until the changed worker is ready.
   std::function<void()> undo_change_;
   TimePoint change_came_on_{};  // The last sign that the change of model comes on.

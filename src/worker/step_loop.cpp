@@ -25,9 +25,10 @@ constexpr std::chrono::seconds kQuiet{1};               // A worker is often sta
 
 }  // namespace
 
-StepLoop::StepLoop(Engine& engine, const ChatTemplate& chat, Inbox& inbox, Progress& progress, WirePort& port, AnswerMemory& answers, std::unique_ptr<BlockStore> store, bool exact)
+StepLoop::StepLoop(Engine& engine, const ChatTemplate& chat, Inbox& inbox, Progress& progress, WirePort& port, AnswerMemory& answers, std::unique_ptr<BlockStore> store, bool exact, bool exact_tried)
     : engine_(engine), chat_(chat), inbox_(inbox), progress_(progress), port_(port), answers_(answers), keeper_(make_slot_keeper(engine, std::move(store), exact)) {
-  if (exact) check_.emplace(engine);
+  if (exact && exact_tried) differs_ = "";
+  else if (exact) check_.emplace(engine);
 }
 
 StepLoop::~StepLoop() = default;
@@ -35,6 +36,7 @@ StepLoop::~StepLoop() = default;
 void StepLoop::run() {
   bool enter_next = true;
   bool stopping = false;
+  publish();
   while (!stopping) {
     const bool work = any_entering() || any_decoding();
     const bool behind = keeper_->has_work() || rereading_ || keeper_->has_unread() || check_is_due();
@@ -185,14 +187,21 @@ void StepLoop::entering_step() {
   const auto chosen = std::ranges::find_if(running_, [](const auto& s) { return !s->decoding() && !s->paused && !s->finished; });
   Sequence& sequence = **chosen;
   if (sequence.restoring) {
-    keeper_->restore_some(sequence.slot);
-    ++progress_.steps;
-    if (!keeper_->restoring(sequence.slot)) restored(sequence);
+    restore_step(sequence);
   } else if (sequence.prefilling()) {
     prefill_step(sequence);
   } else {
     refeed_step(sequence);
   }
+}
+
+void StepLoop::restore_step(Sequence& sequence) {
+  const TimePoint deadline = SteadyClock::now() + kPrefillBudget;
+  do {
+    keeper_->restore_some(sequence.slot);
+    ++progress_.steps;
+  } while (keeper_->restoring(sequence.slot) && SteadyClock::now() < deadline);
+  if (!keeper_->restoring(sequence.slot)) restored(sequence);
 }
 
 // Runs rows_, which all belong to `sequence`. False: it failed, and the sequence with it.

@@ -2,7 +2,7 @@
 // Sequences run by continuous batching: a request joins as soon as a slot is free
 // and leaves at its last token, while the others go on. Prefill chunks alternate
 // with decode steps, so a long prompt delays running streams by at most one chunk
-// a token (kPrefillBudget).
+// a token (kPrefillBudget); filling a slot from where its content lies keeps to the same.
 //
 // A request's beginning is taken from where it lies (slot_keeper.h), and a request that
 // a worker before this one had begun goes on where that one stopped.
@@ -40,8 +40,8 @@ inline constexpr int kStoringShare = 20;  // One part in twenty: 5 %.
 
 class StepLoop {
  public:
-  // `store` may be null.
-  StepLoop(Engine& engine, const ChatTemplate& chat, Inbox& inbox, Progress& progress, WirePort& port, AnswerMemory& answers, std::unique_ptr<BlockStore> store, bool exact);
+  // `store` may be null. `exact_tried`: a process before this one did the self-check, and saw nothing that differs.
+  StepLoop(Engine& engine, const ChatTemplate& chat, Inbox& inbox, Progress& progress, WirePort& port, AnswerMemory& answers, std::unique_ptr<BlockStore> store, bool exact, bool exact_tried);
   ~StepLoop();
 
   // Until a Shutdown, or the end of input and of all requests.
@@ -64,6 +64,7 @@ class StepLoop {
   bool check_is_due() const;
   std::chrono::milliseconds check_due_in() const;  // A long time: not as things are.
   void check_step();
+  void restore_step(Sequence& sequence);
   bool run_rows(Sequence& sequence, bool as_prefill);
   void replay(Sequence& sequence);
   void sample_and_report(Sequence& sequence, std::size_t row);

@@ -188,6 +188,7 @@ int run_worker(const WorkerOptions& options, const EngineLoader& load) {
   if (!store && !options.store.folder.empty()) log::warn("store: off: {}", store_problem);
   // A state that cannot be cut is read again from a checkpoint, or not at all.
   const bool exact = options.exact && ((*engine)->kv_shape() != nullptr || store);
+  const bool exact_tried = !facts.proof.empty() && options.exact_tried == facts.proof;
 
   port.send(wire::Ready{{facts.name, facts.architecture, facts.parameters, facts.file_bytes, facts.context_trained, (*engine)->vocabulary().size()},
                         facts.slots,
@@ -214,7 +215,7 @@ int run_worker(const WorkerOptions& options, const EngineLoader& load) {
   std::unique_ptr<AnswerMemory> answers = store ? std::make_unique<AnswerMemory>(real_files(), (*store)->own_folder() + "/answers") : std::make_unique<AnswerMemory>();
   WireThread wire_thread(**engine, *chat, *answers, port, inbox, progress);
   std::jthread reader([&] { wire_thread.run(); });
-  StepLoop(**engine, *chat, inbox, progress, port, *answers, store ? *std::move(store) : nullptr, exact).run();
+  StepLoop(**engine, *chat, inbox, progress, port, *answers, store ? *std::move(store) : nullptr, exact, exact_tried).run();
   // The reader may sit in read(): leave without it. Everything reported is written.
   std::fflush(nullptr);
   std::_Exit(0);

@@ -22,6 +22,7 @@ struct WorkerOptions {
   std::string projector_path;
   StoreOptions store;         // No folder: no block store.
   bool exact = true;          // See slot_keeper.h.
+  std::string exact_tried;    // The engine's proof with which a process before this one did the self-check, and saw nothing that differs.
   int in_fd = 0;
   int out_fd = 1;
 };

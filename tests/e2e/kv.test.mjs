@@ -123,8 +123,7 @@ describe("kv", () => {
     const worker = await start(null);
     await worker.ready();
     await new Promise((resolve) => setTimeout(resolve, 100));
-    worker.send({ cmd: "health" });
-    assert.equal((await worker.when((r) => r.event === "health")).steps, 0);
+    assert.equal((await worker.health()).steps, 0);
     await worker.stop();
   });
 
@@ -139,7 +138,18 @@ describe("kv", () => {
     assert.match(idle.log, /exact: the same logits cut, beside another, fed again and moved \(tried in \d+ ms\)/);
     const late = await idle.generate({ id: next(), messages, ...seeded });
     assert.deepEqual(late.tokens, answer.tokens);
+    // The next one of the same does not try it again: it would take the slots for it.
+    const { proof } = await idle.ready();
     await idle.stop();
+    if (proof) {
+      const after = await start(null, "--proof", proof, "--exact-tried");
+      const { kv, steps } = await after.health();
+      assert.deepEqual([kv.exact_tried, kv.exact_differs, steps], [true, "", 0]);
+      await after.stop();
+    }
+    const doubted = await start(null, "--proof", "of something else", "--exact-tried");
+    assert.equal((await doubted.health()).kv.exact_tried, false);
+    await doubted.stop();
     const never = await start(null, "--no-exact");
     assert.equal((await never.when((r) => r.event === "ready")).exact, false);
     await new Promise((resolve) => setTimeout(resolve, 1500)); // The others begin after a second.

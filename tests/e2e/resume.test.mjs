@@ -205,3 +205,17 @@ test("killed before, in and after the end that a thinking budget puts in", async
   }
   await server.stop();
 });
+
+test("what the worker before tried of exactness, the next one is told", { skip: process.platform !== "linux" }, async () => {
+  const server = await Server.start({ args: ["--slots", "2"] });
+  const arguments_of = (pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+  const first = await server.until((h) => h.kv.exact !== null);
+  assert.ok(!arguments_of(first.worker.pid).includes("--exact-tried"));
+  const killed = await server.signalWorker();
+  const next = await server.until((h) => h.ready && h.worker.pid !== killed);
+  assert.equal(next.kv.exact, first.kv.exact);
+  const passed_on = arguments_of(next.worker.pid);
+  // Without kernels of ours there is no proof to lean on.
+  assert.equal(passed_on.includes("--exact-tried"), first.kv.exact === true && passed_on.includes("--proof"));
+  await server.stop();
+});

@@ -42,12 +42,17 @@ export class Worker {
     return this.when((report) => report.event === "ready");
   }
 
+  // What it says of itself now.
+  health() {
+    this.reports = this.reports.filter((report) => report.event !== "health");
+    this.send({ cmd: "health" });
+    return this.when((report) => report.event === "health");
+  }
+
   // Its self-check (docs/kv_store.md) was done: {exact_tried, exact_differs, ...}.
   async tried() {
     for (;;) {
-      this.reports = this.reports.filter((report) => report.event !== "health");
-      this.send({ cmd: "health" });
-      const { kv } = await this.when((report) => report.event === "health");
+      const { kv } = await this.health();
       if (kv.exact_tried) return kv;
       await new Promise((resolve) => setTimeout(resolve, 60));
     }
