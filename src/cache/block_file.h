@@ -5,7 +5,7 @@
 // own was right: a torn, flipped or swapped file is never used.
 //
 //   Owns     its File.
-//   Threads  one at a time.
+//   Threads  one at a time; BlockReader::read() of different pieces: several.
 //   Errors   corrupt: this is not the block that was asked for; set it aside.
 //            Others come from the disk and say nothing about the block.
 #pragma once

@@ -43,7 +43,11 @@ bool holds_keys(const ggml_tensor* tensor) { return tensor->name[6] == 'k'; }
 // one page of zeros. Only the pages that open() names become memory of their own.
 class SparseBuffer {
  public:
-  explicit SparseBuffer(std::size_t size) : size_(size), base_(::mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)) {}
+  explicit SparseBuffer(std::size_t size) : size_(size), base_(::mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)) {
+#ifdef __linux__
+    if (good()) (void)::madvise(base_, size_, MADV_HUGEPAGE);  // Then zeros are found 2 MB at a time; else at 0.3 us for each 4 KiB.
+#endif
+  }
   ~SparseBuffer() {
     if (good()) ::munmap(base_, size_);
   }

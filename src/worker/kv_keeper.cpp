@@ -6,7 +6,9 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "cache/piece_reader.h"
 #include "core/picture_token.h"
+#include "platform/cores.h"
 #include "platform/memory.h"
 #include "worker/plan.h"
 
@@ -23,13 +25,14 @@ constexpr std::int32_t kPartialTokensMin = 8;
 constexpr std::chrono::seconds kTailRest{1};
 constexpr std::chrono::milliseconds kTailLostMax{500};  // What would take longer to compute again does not rest.
 constexpr std::chrono::hours kNoWorkSoon{1};
+constexpr int kReadThreadsMax = 3;
 
 std::chrono::microseconds since(TimePoint begun) { return std::chrono::duration_cast<std::chrono::microseconds>(SteadyClock::now() - begun); }
 
 }  // namespace
 
 KvKeeper::KvKeeper(Engine& engine, std::unique_ptr<BlockStore> store, bool exact)
-    : SlotKeeper(engine, std::move(store), exact), slots_(static_cast<std::size_t>(engine.facts().slots)) {
+    : SlotKeeper(engine, std::move(store), exact), slots_(static_cast<std::size_t>(engine.facts().slots)), read_threads_(std::clamp(usable_cores() - 1, 1, kReadThreadsMax)) {
   CHECK(engine_.kv_shape() != nullptr, "another keeper is for states that cannot be cut");
   for (const std::size_t bytes : engine_.kv_shape()->piece_token_bytes) block_bytes_ += bytes * kBlockTokens;
 }
@@ -228,14 +231,15 @@ bool KvKeeper::read_part(SequenceId id, Restore& restore) {
     store_->set_aside(part.key);
     return false;
   }
+  PieceReader ahead(*reader, read_threads_);
   for (std::size_t piece = 0; piece < pieces.size(); ++piece) {
-    buffer_.resize(pieces[piece] * held);
-    if (const Result<void> read = reader->read(piece, buffer_); !read) {
-      log::warn("kv: a block could not be read: {}", read.error().message);
-      if (read.error().code == ErrorCode::corrupt) store_->set_aside(part.key);
+    const auto bytes = ahead.next();
+    if (!bytes) {
+      log::warn("kv: a block could not be read: {}", bytes.error().message);
+      if (bytes.error().code == ErrorCode::corrupt) store_->set_aside(part.key);
       return false;
     }
-    engine_.write_kv(id, piece, restore.done, count, buffer_, static_cast<std::int32_t>(held));
+    engine_.write_kv(id, piece, restore.done, count, *bytes, static_cast<std::int32_t>(held));
   }
   if (held < kBlockTokens && held == wanted.size()) restore.tails.push_back({part.key, restore.done, count});
   const double rate = static_cast<double>(block_bytes_ / kBlockTokens * held) / std::max(seconds(SteadyClock::now() - begun), 1e-6);

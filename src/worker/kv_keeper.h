@@ -116,6 +116,7 @@ class KvKeeper final : public SlotKeeper {
   bool read_part(SequenceId slot, Restore& restore);
 
   std::vector<Slot> slots_;
+  int read_threads_;  // At work on a block that is read back.
   std::uint64_t uses_ = 0;
   std::optional<Export> export_;
   std::chrono::microseconds credit_{0};
