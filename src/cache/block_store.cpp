@@ -159,8 +159,10 @@ std::optional<BlockStore::Partial> BlockStore::best_partial(const BlockKey& pare
     if (!reader) continue;
     const std::vector<TokenId>& tokens = reader->head().tokens;
     const auto common = static_cast<std::int32_t>(std::ranges::mismatch(tokens, rest).in1 - tokens.begin());
-    if (common < least || (best && common <= best->common)) continue;
-    best = Partial{key, common, static_cast<std::int32_t>(tokens.size())};
+    const auto length = static_cast<std::int32_t>(tokens.size());
+    const auto better = [&] { return common > best->common || (common == best->common && common == length && best->tokens > common); };
+    if (common < least || (best && !better())) continue;
+    best = Partial{key, common, length};
     if (common == std::ssize(rest)) break;
   }
   return best;

@@ -72,8 +72,9 @@ class BlockStore {
   std::size_t longest_chain(std::span<const BlockKey> chain) const;
 
   // The block after `parent` (a tail, or a whole one) whose first tokens are those of
-  // `rest`, the more the better; at least `least` of them. Of many candidates, those
-  // used last are looked at. Reads their heads from the disk.
+  // `rest`, the more the better; at least `least` of them. Of two that share as many, one that ends
+  // there: others may go on from it. Of many candidates, those used last are looked at. Reads their heads
+  // from the disk.
   struct Partial {
     BlockKey key;
     std::int32_t common = 0;  // Tokens that it shares with `rest`,

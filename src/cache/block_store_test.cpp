@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <filesystem>
 #include <fstream>
@@ -165,6 +166,14 @@ TEST(BlockStore, TheBlockThatSharesMostIsFoundBehindAChain) {
   put_head(*store, tail_of(tokens, 2, kBlockTokens), {tail_of(tokens, 2, 100).key});
   EXPECT_EQ(best(rest.first(120)), std::pair(120, kBlockTokens));
   EXPECT_FALSE(store->has(tail_of(tokens, 2, 100).key)) << "the longer one took its place";
+  // Others may go on from where one ends, whichever was used last.
+  auto third = tokens;
+  third[2 * kBlockTokens + 40] = 2;
+  const auto third_rest = std::span(third).subspan(2 * kBlockTokens);
+  for (const BlockKey& last : {tail_of(tokens, 2, 40).key, tail_of(tokens, 2, kBlockTokens).key}) {
+    store->used(std::array{last});
+    EXPECT_EQ(best(third_rest), std::pair(40, 40));
+  }
   EXPECT_TRUE(store->has(tail_of(tokens, 2, 40).key));
 }
 

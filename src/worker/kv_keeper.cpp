@@ -20,10 +20,10 @@ constexpr std::uint64_t kMeasureAgainEvery = 32;
 // What a slot holds is stored behind the decoding; when the slot is wanted before that is done, so long is waited.
 constexpr std::chrono::seconds kFinishStoringMax{2};
 // Fewer tokens than that are not worth a file, nor the reading of one.
-constexpr std::int32_t kTailTokensMin = 16;
+constexpr std::int32_t kTailTokensMin = 8;
 constexpr std::int32_t kPartialTokensMin = 8;
 constexpr std::chrono::seconds kTailRest{1};
-constexpr std::chrono::milliseconds kTailLostMax{500};  // What would take longer to compute again does not rest.
+constexpr std::chrono::milliseconds kTailLostMax{250};  // What would take longer to compute again does not rest.
 constexpr std::chrono::hours kNoWorkSoon{1};
 constexpr int kReadThreadsMax = 3;
 

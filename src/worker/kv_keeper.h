@@ -5,7 +5,7 @@
 //
 // The last tokens, fewer than a block, are stored as tails: each goes on where the one
 // before ends, so nothing is written again until the block is full and takes the place of
-// them all. At once where computing them again would take half a second and more, else when they have
+// them all. At once where computing them again would take a quarter of a second and more, else when they have
 // rested for a second. So what is lost with the process was computed a moment ago.
 #pragma once
 

@@ -51,9 +51,10 @@ void StepLoop::run() {
     }
     if (stopping) break;
     admit_waiting();
-    // Take turns: a prompt is read between two tokens of the others, never instead of them.
+    // Take turns: a prompt is read between two tokens of the others, never instead of them. Streams that all were
+    // interrupted go on together: the last of them would wait longest.
     const bool beside = any_decoding();
-    const bool enter = any_entering() && (enter_next || !beside);
+    const bool enter = any_entering() && (enter_next || !beside || any_resuming());
     const TimePoint begun = SteadyClock::now();
     read_rows_ = decoded_rows_ = 0;
     if (enter) entering_step();
@@ -493,6 +494,10 @@ Sequence* StepLoop::find(RequestId id) {
 
 bool StepLoop::any_entering() const {
   return std::ranges::any_of(running_, [](const auto& sequence) { return !sequence->decoding() && !sequence->paused && !sequence->finished; });
+}
+
+bool StepLoop::any_resuming() const {
+  return std::ranges::any_of(running_, [](const auto& sequence) { return !sequence->decoding() && !sequence->paused && !sequence->finished && !sequence->request.said.empty(); });
 }
 
 bool StepLoop::any_decoding() const {

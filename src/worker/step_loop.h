@@ -76,6 +76,7 @@ class StepLoop {
   void drop_finished();
   Sequence* find(RequestId id);
   bool any_entering() const;
+  bool any_resuming() const;  // What a worker before this one had begun, and is not where that one stopped.
   bool any_decoding() const;
   void publish();
 
