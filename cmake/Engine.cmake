@@ -2,8 +2,8 @@
 #   engine_headers   llama.h, ggml.h and minja
 #   engine_runtime   what a program that runs the engine links
 #
-# The private runtime, where scripts/engine-runtime unpacked one under
-# build/engine; else the system's libllama. The private one is built against a newer C
+# The private runtime, where scripts/engine-runtime unpacked one under build/engine;
+# else the system's libllama. The private one was built against a newer C
 # library than the host's, so programs that use it carry their own loader
 # (--dynamic-linker) and an old-style rpath, which unlike a RUNPATH is inherited
 # by the libraries they load.
