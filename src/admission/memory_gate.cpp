@@ -1,6 +1,7 @@
 #include "admission/memory_gate.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "base/log.h"
 
