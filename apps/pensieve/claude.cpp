@@ -23,6 +23,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/errno_text.h"
 #include "client.h"
 #include "commands.h"
 #include "platform/child_process.h"
@@ -92,7 +93,7 @@ class OwnServer {
   Result<std::string> start(const std::vector<std::string>& argv) {
     std::string pattern = (std::filesystem::temp_directory_path() / "pensieve-serve-XXXXXX").string();
     const int log = ::mkstemp(pattern.data());
-    if (log < 0) return Error{ErrorCode::internal, fmt::format("no log file can be made: {}", std::strerror(errno))};
+    if (log < 0) return Error{ErrorCode::internal, fmt::format("no log file can be made: {}", errno_text())};
     log_ = pattern;
     std::vector<char*> arguments;
     for (const std::string& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
@@ -114,7 +115,7 @@ class OwnServer {
     }
     static_cast<void>(parent);
     ::close(log);
-    if (pid_ < 0) return Error{ErrorCode::internal, fmt::format("the server cannot be started: {}", std::strerror(errno))};
+    if (pid_ < 0) return Error{ErrorCode::internal, fmt::format("the server cannot be started: {}", errno_text())};
     for (int tick = 0; tick < 300; ++tick) {
       const std::string said = text_of(log_);
       constexpr std::string_view kListening = "listening on ";
@@ -170,11 +171,11 @@ int run_child(const std::string& program, const std::vector<std::string>& args, 
   const pid_t child = ::fork();
   if (child == 0) {
     ::execve(program.c_str(), arguments.data(), entries.data());
-    std::cerr << "pensieve claude: " << program << " cannot be run: " << std::strerror(errno) << '\n';
+    std::cerr << "pensieve claude: " << program << " cannot be run: " << errno_text() << '\n';
     ::_exit(126);
   }
   if (child < 0) {
-    std::cerr << "pensieve claude: no process can be made: " << std::strerror(errno) << '\n';
+    std::cerr << "pensieve claude: no process can be made: " << errno_text() << '\n';
     return 1;
   }
   // The terminal's signals reach the child by themselves; what is sent to us alone is handed on.

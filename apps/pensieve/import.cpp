@@ -8,11 +8,11 @@
 
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "base/errno_text.h"
 #include "commands.h"
 
 extern char** environ;
@@ -26,7 +26,7 @@ Result<void> quantise_file(const std::string& own_path, const std::string& from,
   char* argv[] = {arguments[0].data(), arguments[1].data(), arguments[2].data(), arguments[3].data(), nullptr};
   pid_t child = 0;
   if (const int error = ::posix_spawn(&child, program.c_str(), nullptr, nullptr, argv, environ); error != 0) {
-    return Error{ErrorCode::unavailable, fmt::format("'{}' cannot be started: {}", program, std::strerror(error))};
+    return Error{ErrorCode::unavailable, fmt::format("'{}' cannot be started: {}", program, errno_text(error))};
   }
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {

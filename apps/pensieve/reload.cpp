@@ -8,15 +8,14 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "base/errno_text.h"
 #include "client.h"
 #include "commands.h"
 
@@ -76,8 +75,8 @@ int reload(const ReloadOptions& options) {
   std::error_code no_file;
   const auto as_file = std::filesystem::absolute(options.model, no_file);
   const bool is_file = !options.model.empty() && std::filesystem::exists(as_file, no_file);
-  if (!options.model.empty() && !leave_wish(pid, is_file ? as_file.string() : options.model)) return failed(fmt::format("'{}' cannot be written: {}", reload_file(pid), std::strerror(errno)));
-  if (::kill(pid, SIGHUP) != 0) return failed(fmt::format("process {} could not be told: {}", pid, std::strerror(errno)));
+  if (!options.model.empty() && !leave_wish(pid, is_file ? as_file.string() : options.model)) return failed(fmt::format("'{}' cannot be written: {}", reload_file(pid), errno_text()));
+  if (::kill(pid, SIGHUP) != 0) return failed(fmt::format("process {} could not be told: {}", pid, errno_text()));
   const Json old_worker = (*before)["worker"].value("pid", Json());
   auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(options.wait_seconds);
   while (std::chrono::steady_clock::now() < deadline) {

@@ -4,8 +4,8 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cstring>
 
+#include "base/errno_text.h"
 #include "cache/checksum.h"
 
 namespace pensieve {
@@ -17,7 +17,7 @@ constexpr std::size_t kReadBytes = 4u << 20;
 
 Result<BlockKey> model_identity(Files& files, const std::string& model_path, const std::string& store_folder) {
   struct stat status {};
-  if (::stat(model_path.c_str(), &status) != 0) return Error{ErrorCode::not_found, fmt::format("'{}': {}", model_path, std::strerror(errno))};
+  if (::stat(model_path.c_str(), &status) != 0) return Error{ErrorCode::not_found, fmt::format("'{}': {}", model_path, errno_text())};
 #ifdef __APPLE__
   const auto changed = status.st_ctimespec, modified = status.st_mtimespec;
 #else

@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <optional>
 #include <set>
 
+#include "base/errno_text.h"
 #include "base/utf8.h"
 
 namespace pensieve {
@@ -277,7 +277,7 @@ Result<GgufHeader> read_gguf_header(const std::string& path) {
   if (!std::filesystem::is_regular_file(status)) return Error{ErrorCode::invalid_argument, fmt::format("'{}' is not a file", path)};
   const std::uint64_t bytes = std::filesystem::file_size(path, error);
   std::ifstream in(path, std::ios::binary);
-  if (error || !in) return Error{ErrorCode::permission_denied, fmt::format("'{}' cannot be read: {}", path, std::strerror(errno))};
+  if (error || !in) return Error{ErrorCode::permission_denied, fmt::format("'{}' cannot be read: {}", path, errno_text())};
   auto header = read_gguf_header(in, bytes);
   if (!header) return Error{header.error().code, fmt::format("'{}': {}", path, header.error().message)};
   return header;

@@ -6,12 +6,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
+
+#include "base/errno_text.h"
 
 namespace pensieve {
 namespace {
@@ -49,7 +50,7 @@ Result<void> write_json(const fs::path& path, const json& value) {
   out << value.dump(2, ' ', false, json::error_handler_t::replace) << '\n';
   out.close();
   std::error_code error;
-  if (!out) return Error{ErrorCode::internal, fmt::format("'{}' cannot be written: {}", path.string(), std::strerror(errno))};
+  if (!out) return Error{ErrorCode::internal, fmt::format("'{}' cannot be written: {}", path.string(), errno_text())};
   sync(unfinished);
   fs::rename(unfinished, path, error);
   if (error) return disk_error(path, error);

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/errno_text.h"
 #include "base/utf8.h"
 #include "base/version.h"
 #include "catalogue/digest.h"
@@ -344,7 +345,7 @@ class Loading {
         if (message->msg != CURLMSG_DONE) continue;
         if (const Result<void> ended = end(message->easy_handle, message->data.result); !ended) return ended;
       }
-      if (disk_error_ != 0) return Error{ErrorCode::internal, fmt::format("'{}' cannot be written: {}", path_, std::strerror(disk_error_))};
+      if (disk_error_ != 0) return Error{ErrorCode::internal, fmt::format("'{}' cannot be written: {}", path_, errno_text(disk_error_))};
       on_progress_({TransferProgress::Phase::loading, done_bytes_, state_.bytes});
       curl_multi_poll(multi_.get(), nullptr, 0, 100, nullptr);
     }
@@ -526,12 +527,12 @@ Result<void> download(const RemoteFile& file, const std::string& path, const Tra
   {
     const Descriptor out(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
     if (out.file < 0 || ::ftruncate(out.file, static_cast<off_t>(state.bytes)) != 0) {
-      return Error{ErrorCode::internal, fmt::format("'{}' cannot be written: {}", path, std::strerror(errno))};
+      return Error{ErrorCode::internal, fmt::format("'{}' cannot be written: {}", path, errno_text())};
     }
     if (const auto written = write_state(path, state); !written) return written;
     Loading loading(file, options, *facts, state, out.file, path, on_progress);
     if (const auto loaded = loading.run(); !loaded) return loaded;
-    if (::fsync(out.file) != 0) return Error{ErrorCode::internal, fmt::format("'{}' cannot be written: {}", path, std::strerror(errno))};
+    if (::fsync(out.file) != 0) return Error{ErrorCode::internal, fmt::format("'{}' cannot be written: {}", path, errno_text())};
   }
   if (const auto checked = check_hash(file, path, state.bytes, on_progress); !checked) return checked;
   std::error_code ignored;

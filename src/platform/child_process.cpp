@@ -12,6 +12,9 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+
+#include "base/errno_text.h"
+
 #ifdef __linux__
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -61,7 +64,7 @@ void apply(const ChildLimits& limits) {
 
 Result<ChildProcess> ChildProcess::spawn(const std::vector<std::string>& argv, const ChildLimits& limits) {
   Pipe in, out, err;
-  if (!in.open() || !out.open() || !err.open()) return Error{ErrorCode::internal, fmt::format("pipe: {}", std::strerror(errno))};
+  if (!in.open() || !out.open() || !err.open()) return Error{ErrorCode::internal, fmt::format("pipe: {}", errno_text())};
   std::vector<char*> arguments;
   for (const std::string& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
@@ -71,7 +74,7 @@ Result<ChildProcess> ChildProcess::spawn(const std::vector<std::string>& argv, c
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid != 0 && group >= 0) ::close(group);
-  if (pid < 0) return Error{ErrorCode::internal, fmt::format("fork: {}", std::strerror(errno))};
+  if (pid < 0) return Error{ErrorCode::internal, fmt::format("fork: {}", errno_text())};
   if (pid == 0) {
     // Only async-signal-safe calls from here to exec.
     ::setpgid(0, 0);  // Ctrl-C in the terminal is the parent's to handle.
@@ -91,7 +94,11 @@ Result<ChildProcess> ChildProcess::spawn(const std::vector<std::string>& argv, c
     apply(limits);
     if (limits.stranger) ::execve(arguments[0], arguments.data(), bare);
     else ::execv(arguments[0], arguments.data());
-    const char* why = std::strerror(errno);
+#ifdef __GLIBC__
+    const char* why = ::strerrordesc_np(errno);  // Takes no lock and allocates nothing, unlike strerror.
+#else
+    const char* why = "the program cannot be run";
+#endif
     (void)!::write(STDERR_FILENO, why, std::strlen(why));
     ::_exit(127);
   }

@@ -7,9 +7,9 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 
+#include "base/errno_text.h"
 #include "platform/files.h"
 
 namespace pensieve {
@@ -21,7 +21,7 @@ Error failed(const char* what, const std::string& path) {
   if (code == ENOENT) kind = ErrorCode::not_found;
   else if (code == ENOSPC || code == EDQUOT || code == EFBIG) kind = ErrorCode::overloaded;
   else if (code == EROFS || code == EACCES || code == EPERM) kind = ErrorCode::permission_denied;
-  return {kind, fmt::format("{} '{}': {}", what, path, std::strerror(code))};
+  return {kind, fmt::format("{} '{}': {}", what, path, errno_text(code))};
 }
 
 #ifdef __APPLE__

@@ -4,15 +4,15 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <fstream>
+
+#include "base/errno_text.h"
 
 namespace pensieve {
 
 Result<void> cap_own_data(std::uint64_t bytes) {
   const rlimit limit{bytes, bytes};
-  if (::setrlimit(RLIMIT_DATA, &limit) != 0) return Error{ErrorCode::permission_denied, fmt::format("RLIMIT_DATA: {}", std::strerror(errno))};
+  if (::setrlimit(RLIMIT_DATA, &limit) != 0) return Error{ErrorCode::permission_denied, fmt::format("RLIMIT_DATA: {}", errno_text())};
   return {};
 }
 

@@ -8,11 +8,12 @@
 #include <cerrno>
 #include <charconv>
 #include <csignal>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <vector>
+
+#include "base/errno_text.h"
 
 namespace pensieve {
 namespace {
@@ -47,12 +48,12 @@ std::vector<pid_t> members_of(const std::string& folder) {
 Result<void> put(const std::string& path, const std::string& text) {
   std::ofstream file(path);
   file << text << std::flush;
-  if (!file) return Error{ErrorCode::permission_denied, fmt::format("'{}' does not take '{}': {}", path, text, std::strerror(errno))};
+  if (!file) return Error{ErrorCode::permission_denied, fmt::format("'{}' does not take '{}': {}", path, text, errno_text())};
   return {};
 }
 
 Result<void> make_folder(const std::string& path) {
-  if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return Error{ErrorCode::permission_denied, fmt::format("'{}' cannot be made: {}", path, std::strerror(errno))};
+  if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return Error{ErrorCode::permission_denied, fmt::format("'{}' cannot be made: {}", path, errno_text())};
   return {};
 }
 
