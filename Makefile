@@ -58,9 +58,10 @@ format:
 	@git ls-files '*.cpp' '*.h' | xargs clang-format-19 -i
 
 tidy:
-	@scripts/install-packages tidy
-	@$(MAKE) --no-print-directory build PRESET=tidy
-	@git ls-files 'src/*.cpp' 'apps/*.cpp' | xargs -P 2 -n 4 clang-tidy-19 -p build/tidy --quiet
+	@scripts/install-packages build tidy
+	@scripts/engine-runtime
+	@cmake --preset tidy >build/tidy.configure.log 2>&1 || { cat build/tidy.configure.log; exit 1; }
+	@scripts/tidy build/tidy
 
 conformance: build
 	@scripts/install-packages conformance

@@ -15,7 +15,8 @@ add_library(pensieve_options INTERFACE)
 target_compile_features(pensieve_options INTERFACE cxx_std_23)
 # Two false alarms of g++ 12: an overlap in std::string's operator+, and Asio's own allocation of coroutine frames.
 target_compile_options(pensieve_options INTERFACE -Wall -Wextra -Wshadow -Wconversion -Werror
-  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> $<$<CXX_COMPILER_ID:GNU>:-Wno-mismatched-new-delete>)
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict> $<$<CXX_COMPILER_ID:GNU>:-Wno-mismatched-new-delete>
+  $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
 target_include_directories(pensieve_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
 target_link_libraries(pensieve_options INTERFACE Threads::Threads)
 if(PENSIEVE_SANITIZE)

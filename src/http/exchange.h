@@ -52,7 +52,7 @@ class Exchange {
   virtual boost::asio::awaitable<bool> write(std::string_view bytes) = 0;
   virtual boost::asio::awaitable<bool> end_stream() = 0;
   // Goes out with whatever answers this request.
-  virtual void add_header(std::string /*name*/, std::string /*value*/) {}
+  virtual void add_header(std::string name, std::string value) = 0;
   virtual bool client_gone() const = 0;
   // Called at most once, when the client is seen to leave. Empty: call nothing.
   virtual void on_gone(std::function<void()> callback) = 0;

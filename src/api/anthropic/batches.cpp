@@ -87,6 +87,7 @@ class Batches::ItemExchange final : public http::Exchange {
   awaitable<bool> begin_stream(std::string, std::vector<http::Header>) override { co_return false; }
   awaitable<bool> write(std::string_view) override { co_return false; }
   awaitable<bool> end_stream() override { co_return false; }
+  void add_header(std::string, std::string) override {}  // A result has no headers.
   bool client_gone() const override { return gone_; }
   void on_gone(std::function<void()> callback) override { callback_ = std::move(callback); }
 

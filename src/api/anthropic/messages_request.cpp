@@ -45,7 +45,7 @@ const Json* find(const Json& object, const char* field) {
 
 std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
-std::string string_or(const Json& object, const char* field, std::string otherwise = {}) {
+std::string string_or(const Json& object, const char* field, const std::string& otherwise = {}) {
   const Json* value = find(object, field);
   return value != nullptr && value->is_string() ? value->get<std::string>() : otherwise;
 }

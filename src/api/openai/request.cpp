@@ -522,7 +522,8 @@ Result<Request> parse_response(std::string_view text, bool sees) {
   Json echo = Json::object();
   const auto repeat = [&](const char* field, Json standard) {
     const Json* value = fields.find(field);
-    echo[field] = value == nullptr ? std::move(standard) : *value;
+    if (value != nullptr) standard = *value;
+    echo[field] = std::move(standard);
   };
   repeat("instructions", nullptr);
   repeat("max_output_tokens", nullptr);
