@@ -125,7 +125,8 @@ TEST(Budget, FollowsASlidingWindowThatStopsGrowing) {
     const auto truth = [&](double tokens) { return 4 * tokens + 22 * std::min(tokens, window); };
     KvNeeds kv;
     for (const double tokens : {512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0}) kv.points.push_back({tokens, truth(tokens), 0});
-    for (double tokens = 1024; tokens <= 100'000; tokens += 256) {
+    for (int count = 1024; count <= 100'000; count += 256) {
+      const double tokens = count;
       EXPECT_GE(kv.kv_bytes(tokens), truth(tokens) - 1) << window << ", " << tokens;
       EXPECT_LE(kv.kv_bytes(tokens), truth(tokens) + 1) << window << ", " << tokens;
     }

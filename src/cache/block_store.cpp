@@ -330,11 +330,11 @@ bool BlockStore::make_room(std::uint64_t bytes) {
   return enough();
 }
 
-void BlockStore::insert(const BlockKey& key, Entry entry) {
+void BlockStore::insert(const BlockKey& key, const Entry& entry) {
   stats_.bytes += entry.bytes;
   ++stats_.blocks;
   if (const auto parent = entries_.find(entry.parent); parent != entries_.end()) ++parent->second.children;
-  entries_[key] = std::move(entry);
+  entries_[key] = entry;
 }
 
 void BlockStore::forget_entry(const BlockKey& key) {

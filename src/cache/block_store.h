@@ -132,7 +132,7 @@ class BlockStore {
   std::string path_of(const BlockKey& key, const Entry& entry) const;
   bool make_room(std::uint64_t bytes);
   void forget_entry(const BlockKey& key);
-  void insert(const BlockKey& key, Entry entry);
+  void insert(const BlockKey& key, const Entry& entry);
   void switch_off(const std::string& why);
   void load_budget();
   void note_spent();

@@ -88,8 +88,12 @@ class Cursor {
     if (failed()) return {};
     if (length > left()) fail(fmt::format("{} at byte {} claims {} bytes; {} are left", what, at_, length, left()));
     else if (length > bytes_max) fail(fmt::format("{} at byte {} has {} bytes; at most {} are sensible", what, at_, length, bytes_max));
-    else if ((text_bytes_ += length) > kTextBytesTotalMax) fail("its texts are longer than any model's");
     if (failed()) return {};
+    text_bytes_ += length;
+    if (text_bytes_ > kTextBytesTotalMax) {
+      fail("its texts are longer than any model's");
+      return {};
+    }
     std::string value(length, '\0');
     read(value.data(), length, what);
     return value;

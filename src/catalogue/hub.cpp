@@ -50,9 +50,10 @@ bool good_name(const std::string& text) {
 
 std::string escaped(const std::string& path) {
   std::string text;
-  for (const unsigned char c : path) {
-    if (std::isalnum(c) != 0 || std::strchr("-._~/", c) != nullptr) text.push_back(static_cast<char>(c));
-    else text += fmt::format("%{:02X}", c);
+  for (const char c : path) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (std::isalnum(byte) != 0 || std::strchr("-._~/", c) != nullptr) text.push_back(c);
+    else text += fmt::format("%{:02X}", byte);
   }
   return text;
 }
