@@ -391,6 +391,7 @@ Result<std::unique_ptr<Prepared>> prepare(const ImportOptions& options, const st
   out.set("general.architecture", prepared->plan.architecture);
   out.set("general.name", safe_title(title, *tokenizer));
   out.set("general.quantization_version", std::uint32_t{2});
+  // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): the analyser does not see into variants.
   for (const auto& [key, value] : prepared->plan.numbers) std::visit([&](const auto& each) { out.set(key, each); }, value);
   set_tokenizer(out, *tokenizer);
   for (const ComputedTensor& tensor : prepared->plan.computed) out.add_tensor(tensor.to, GgmlType::f32, std::array{std::uint64_t{tensor.values.size()}});
