@@ -69,8 +69,16 @@ void set_tokenizer(gguf_context* gguf, const Vocabulary& vocabulary) {
   set_token("tokenizer.ggml.bos_token_id", vocabulary.begin_token);
   set_token("tokenizer.ggml.eos_token_id", vocabulary.end_token);
   set_token("tokenizer.ggml.unknown_token_id", vocabulary.unknown_token);
+  set_token("tokenizer.ggml.seperator_token_id", vocabulary.separator_token);  // GGUF spells it so.
+  set_token("tokenizer.ggml.padding_token_id", vocabulary.padding_token);
+  set_token("tokenizer.ggml.mask_token_id", vocabulary.mask_token);
+  if (vocabulary.model == "bert") {
+    set_token("tokenizer.ggml.cls_token_id", vocabulary.begin_token);
+    gguf_set_val_u32(gguf, "tokenizer.ggml.token_type_count", static_cast<std::uint32_t>(kTokenTypes));
+  }
   gguf_set_val_bool(gguf, "tokenizer.ggml.add_bos_token", vocabulary.adds_begin);
-  gguf_set_val_str(gguf, "tokenizer.chat_template", vocabulary.chat_template.c_str());
+  if (vocabulary.adds_end) gguf_set_val_bool(gguf, "tokenizer.ggml.add_eos_token", true);
+  if (!vocabulary.chat_template.empty()) gguf_set_val_str(gguf, "tokenizer.chat_template", vocabulary.chat_template.c_str());
 }
 
 // K-quants pack 256 numbers of a row; rows of another length take what the engine's own quantiser takes then.
@@ -161,7 +169,9 @@ int make(const Shape& shape, const std::string& path, const std::string& quantis
   gguf_set_val_str(gguf.get(), "general.architecture", shape.architecture);
   gguf_set_val_str(gguf.get(), "general.name", shape.title);
   for (const auto& [key, value] : blueprint.numbers) set_number(gguf.get(), fmt::format("{}.{}", shape.architecture, key), value);
-  set_tokenizer(gguf.get(), make_vocabulary(shape.family, shape.vocabulary));
+  Vocabulary vocabulary = make_vocabulary(shape.family, shape.vocabulary);
+  vocabulary.adds_end = shape.pooling == Pooling::last;
+  set_tokenizer(gguf.get(), vocabulary);
   return write(gguf.get(), blueprint, path, quantisation, seed);
 }
 

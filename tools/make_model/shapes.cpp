@@ -33,6 +33,10 @@ constexpr Shape kShapes[] = {
      .heads = 4, .kv_heads = 2, .head_width = 64, .feed_forward = 768, .vocabulary = 4096, .context = 32768, .rope_base = 1e6f, .own_output = true, .layer_kinds = "ccacca"},
     {.name = "tiny-mamba2", .title = "Tiny stand-in (mamba2, recurrent)", .architecture = "mamba2", .family = Family::chatml, .layers = 4, .width = 256,
      .heads = 8, .kv_heads = 0, .head_width = 64, .feed_forward = 0, .vocabulary = 4096, .context = 32768, .own_output = true, .state_width = 64},
+    {.name = "tiny-bert", .title = "Tiny stand-in (bert, embeddings)", .architecture = "bert", .family = Family::bert, .layers = 3, .width = 128, .heads = 4,
+     .kv_heads = 4, .head_width = 32, .feed_forward = 512, .vocabulary = 4096, .context = 2048, .pooling = Pooling::mean},
+    {.name = "tiny-qwen3-embedding", .title = "Tiny stand-in (qwen3, embeddings)", .architecture = "qwen3", .family = Family::chatml, .layers = 3, .width = 256,
+     .heads = 4, .kv_heads = 2, .head_width = 64, .feed_forward = 768, .vocabulary = 4096, .context = 32768, .rope_base = 1e6f, .pooling = Pooling::last},
     {.name = "small", .title = "Small stand-in (phi3, grouped-query)", .architecture = "phi3", .family = Family::phi3, .layers = 16, .width = 1024,
      .heads = 16, .kv_heads = 4, .head_width = 64, .feed_forward = 2816, .vocabulary = 32064, .context = 32768, .own_output = true},
     {.name = "phi3-mini-4k", .title = "Phi-3-mini-4k stand-in", .architecture = "phi3", .family = Family::phi3, .layers = 32, .width = 3072, .heads = 32,
@@ -46,6 +50,10 @@ constexpr Shape kShapes[] = {
     {.name = "granite-3-1b-a400m", .title = "Granite-3-1B-A400M stand-in", .architecture = "granitemoe", .family = Family::granite, .layers = 24,
      .width = 1024, .heads = 16, .kv_heads = 8, .head_width = 64, .feed_forward = 512, .vocabulary = 49155, .context = 131072, .rope_base = 1.5e6f,
      .experts = 32, .experts_used = 8, .embedding_scale = 12, .residual_scale = 0.22f, .attention_scale = 1.0f / 64},
+    {.name = "minilm-l6", .title = "all-MiniLM-L6 stand-in", .architecture = "bert", .family = Family::bert, .layers = 6, .width = 384, .heads = 12,
+     .kv_heads = 12, .head_width = 32, .feed_forward = 1536, .vocabulary = 30522, .context = 512, .pooling = Pooling::mean},
+    {.name = "qwen3-embedding-0.6b", .title = "Qwen3-Embedding-0.6B stand-in", .architecture = "qwen3", .family = Family::chatml, .layers = 28, .width = 1024,
+     .heads = 16, .kv_heads = 8, .head_width = 128, .feed_forward = 3072, .vocabulary = 151669, .context = 32768, .rope_base = 1e6f, .pooling = Pooling::last},
     {.name = "qwen3-30b-a3b", .title = "Qwen3-30B-A3B stand-in", .architecture = "qwen3moe", .family = Family::chatml, .layers = 48, .width = 2048,
      .heads = 32, .kv_heads = 4, .head_width = 128, .feed_forward = 768, .vocabulary = 151936, .context = 40960, .rope_base = 1e6f, .experts = 128,
      .experts_used = 8, .own_output = true},
@@ -63,12 +71,14 @@ class Drawing {
     const std::string_view architecture = s_.architecture;
     common();
     tensor("token_embd.weight", Precision::weight, {s_.width, s_.vocabulary});
-    norm(architecture == "lfm2" ? "token_embd_norm.weight" : "output_norm.weight", s_.width);
+    if (architecture == "bert") bert_embeddings();
+    else norm(architecture == "lfm2" ? "token_embd_norm.weight" : "output_norm.weight", s_.width);
     if (s_.own_output) tensor("output.weight", Precision::output, {s_.width, s_.vocabulary});
     if (s_.context_original > 0) long_rope();
     for (std::int64_t i = 0; i < s_.layers; ++i) {
       block_ = fmt::format("blk.{}.", i);
       if (architecture == "phi3") phi3_layer();
+      else if (architecture == "bert") bert_layer();
       else if (architecture == "gemma3") gemma3_layer();
       else if (architecture == "lfm2") lfm2_layer(s_.layer_kinds[i] == 'a');
       else if (architecture == "mamba2") mamba2_layer();
@@ -93,6 +103,13 @@ class Drawing {
     number("block_count", s_.layers);
     number("vocab_size", s_.vocabulary);
     number("feed_forward_length", s_.feed_forward);
+    if (s_.pooling != Pooling::none) number("pooling_type", static_cast<std::int64_t>(s_.pooling));
+    if (s_.family == Family::bert) {
+      real("attention.layer_norm_epsilon", 1e-12f);
+      made_.numbers.emplace_back("attention.causal", false);
+      number("attention.head_count", s_.heads);
+      return;
+    }
     real("attention.layer_norm_rms_epsilon", s_.family == Family::phi3 ? 1e-5f : 1e-6f);
     if (s_.state_width > 0) return recurrence();
     number("attention.head_count", s_.heads);
@@ -178,6 +195,29 @@ class Drawing {
     block_norm("ffn_norm", s_.width);
     if (s_.experts > 0) experts();
     else feed_forward();
+  }
+
+  void biased_norm(const std::string& name) {
+    norm(name + ".weight", s_.width);
+    tensor(name + ".bias", Precision::full, {s_.width});
+  }
+  void biased(const char* name, std::int64_t columns, std::int64_t rows) {
+    weight(name, columns, rows);
+    tensor(block_ + name + ".bias", Precision::full, {rows});
+  }
+
+  void bert_embeddings() {
+    tensor("token_types.weight", Precision::full, {s_.width, kTokenTypes});
+    tensor("position_embd.weight", Precision::full, {s_.width, s_.context});
+    biased_norm("token_embd_norm");
+  }
+
+  void bert_layer() {  // Norms behind attention and behind the layer.
+    for (const char* name : {"attn_q", "attn_k", "attn_v", "attn_output"}) biased(name, s_.width, s_.width);
+    biased_norm(block_ + "attn_output_norm");
+    biased("ffn_up", s_.width, s_.feed_forward);
+    biased("ffn_down", s_.feed_forward, s_.width);
+    biased_norm(block_ + "layer_output_norm");
   }
 
   void gemma3_layer() {

@@ -15,6 +15,8 @@
 
 namespace pensieve {
 
+enum class Pooling { none, mean, cls, last };  // As GGUF numbers them.
+
 struct Shape {
   const char* name;
   const char* title;
@@ -29,6 +31,7 @@ struct Shape {
   bool own_output = false;                     // Has output.weight; else the embedding serves.
   const char* layer_kinds = "";                // Hybrids: 'a' for attention, 'c' for a convolution, a letter a layer.
   std::int64_t state_width = 0;                // Recurrent: numbers of state for each inner channel.
+  Pooling pooling = Pooling::none;             // Other: it makes embeddings.
 };
 
 std::span<const Shape> all_shapes();

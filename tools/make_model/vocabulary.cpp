@@ -148,6 +148,25 @@ void make_granite(Maker& maker) {
   maker.made.chat_template = kGraniteTemplate;
 }
 
+// Lower case; a word is its longest piece that begins it, then the longest that goes on, and so on.
+void make_bert(Maker& maker) {
+  maker.made.model = "bert";
+  maker.made.pre = "default";
+  maker.made.padding_token = maker.add("[PAD]", 0, kControl);
+  maker.made.unknown_token = maker.add("[UNK]", 0, kUnknown);
+  maker.made.begin_token = maker.add("[CLS]", 0, kControl);
+  maker.made.separator_token = maker.add("[SEP]", 0, kControl);
+  maker.made.mask_token = maker.add("[MASK]", 0, kControl);
+  maker.made.adds_begin = true;
+  const std::string begins = "\xE2\x96\x81";
+  for (char c = '!'; c <= '~'; ++c) {
+    if (c >= 'A' && c <= 'Z') continue;
+    maker.add(begins + c, 0, kNormal);
+    maker.add(std::string(1, c), 0, kNormal);
+  }
+  for_each_word(maker, [&](const std::string& text, bool spaced) { maker.add(spaced ? begins + text : text, 0, kNormal); });
+}
+
 }  // namespace
 
 Vocabulary make_vocabulary(Family family, std::int64_t size) {
@@ -157,6 +176,7 @@ Vocabulary make_vocabulary(Family family, std::int64_t size) {
     case Family::chatml: make_chatml(maker); break;
     case Family::granite: make_granite(maker); break;
     case Family::gemma: make_gemma(maker); break;
+    case Family::bert: make_bert(maker); break;
   }
   return std::move(maker.made);
 }
