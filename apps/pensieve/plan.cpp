@@ -20,6 +20,7 @@ void print_json(const ModelPlan& plan, const std::optional<std::uint64_t>& avail
                                        {"file_bytes", plan.file_bytes},
                                        {"context_trained", plan.context_trained},
                                        {"layers", plan.layers},
+                                       {"makes_embeddings", plan.embeds},
                                        {"kv_bytes_per_token", {{"f16", plan.kv_bytes_per_token_f16}, {"q8_0", plan.kv_bytes_per_token_q8_0}}},
                                        {"context_tokens", plan.context_tokens},
                                        {"slots", plan.slots},
@@ -59,7 +60,7 @@ int plan(const PlanOptions& options) {
             << fmt::format("  parameters       {:.3g} million\n", static_cast<double>(made->parameters) / 1e6)
             << fmt::format("  weights          {}\n", size_text(made->file_bytes))
             << fmt::format("  trained context  {} tokens\n", made->context_trained)
-            << fmt::format("  KV cache         {} a token in f16, {} in q8_0\n", size_text(made->kv_bytes_per_token_f16), size_text(made->kv_bytes_per_token_q8_0));
+            << (made->embeds ? std::string("  makes embeddings\n") : fmt::format("  KV cache         {} a token in f16, {} in q8_0\n", size_text(made->kv_bytes_per_token_f16), size_text(made->kv_bytes_per_token_q8_0)));
   if (available) std::cout << fmt::format("  available now    {}\n", size_text(*available));
   if (!budget) {
     std::cerr << "pensieve plan: " << budget.error().message << '\n';

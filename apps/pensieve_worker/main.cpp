@@ -33,20 +33,20 @@ int print_plan(const pensieve::EngineOptions& options) {
   });
   std::vector<EngineVariant> variants;
   for (const std::int32_t tokens : kPlanContexts) variants.push_back({options.kv_type, tokens});
-  const auto needs = plan_llama_engine(options, variants);
+  const auto needs = plan_llama_model(options, variants);
   if (!needs) {
     std::cerr << needs.error().message << '\n';
     return 1;
   }
   std::string list;
   for (const EngineNeeds& one : *needs) {
-    list += fmt::format(R"({}{{"kv_type":"{}","context_tokens":{},"kv_bytes":{},"compute_bytes":{},"attention_matrix":{},"whole_states":{}}})", list.empty() ? "" : ",",
-                        one.kv_type == KvType::f16 ? "f16" : "q8_0", one.context_tokens, one.kv_bytes, one.compute_bytes, one.attention_matrix, one.whole_states);
+    list += fmt::format(R"({}{{"kv_type":"{}","context_tokens":{},"kv_bytes":{},"compute_bytes":{},"attention_matrix":{},"whole_states":{},"whole_steps":{}}})", list.empty() ? "" : ",",
+                        one.kv_type == KvType::f16 ? "f16" : "q8_0", one.context_tokens, one.kv_bytes, one.compute_bytes, one.attention_matrix, one.whole_states, one.whole_steps);
   }
   const EngineNeeds& first = needs->front();
   const auto own = process_memory(::getpid()).value_or(ProcessMemory{});
-  std::cout << fmt::format(R"({{"context_trained":{},"heads":{},"embedding":{},"vocabulary":{},"process_bytes":{},"sight_bytes":{},"variants":[{}]}})",
-                           first.context_trained, first.heads, first.embedding, first.vocabulary, own.rss_bytes, first.sight_bytes, list)
+  std::cout << fmt::format(R"({{"context_trained":{},"heads":{},"embedding":{},"vocabulary":{},"process_bytes":{},"sight_bytes":{},"vector_size":{},"variants":[{}]}})",
+                           first.context_trained, first.heads, first.embedding, first.vocabulary, own.rss_bytes, first.sight_bytes, first.vector_size, list)
             << std::endl;
   return 0;
 }
@@ -114,5 +114,5 @@ int main(int argc, char** argv) {
   worker.projector_path = engine.projector_path;
   worker.engine_version = llama_engine_version();
   if (exact_tried) worker.exact_tried = engine.proof;
-  return run_worker(worker, [&](const auto& on_progress) { return load_llama_engine(engine, on_progress); });
+  return run_worker(worker, [&](const auto& on_progress) { return load_llama_model(engine, on_progress); });
 }

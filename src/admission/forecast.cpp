@@ -50,6 +50,11 @@ Forecast::Entry Forecast::enter(std::span<const TokenId> prompt, std::int64_t ma
   return {this, std::prev(jobs_.end()), std::move(blocks)};
 }
 
+Forecast::Entry Forecast::enter(std::int64_t tokens) {
+  jobs_.push_back({std::max<std::int64_t>(1, tokens), 0, 0});
+  return {this, std::prev(jobs_.end()), {}};
+}
+
 void Forecast::Entry::began(TimePoint now) {
   if (!forecast_->step_began_) forecast_->step_began_ = now;
 }

@@ -84,6 +84,7 @@ class Forecast {
   void set_pace(Pace pace) { pace_ = std::move(pace); }
   const Pace& pace() const { return pace_; }
   Entry enter(std::span<const TokenId> prompt, std::int64_t max_tokens);
+  Entry enter(std::int64_t tokens);  // That are read, all of them, and nothing is said.
 
   // What a forecast was made of, to be held against what came.
   struct Parts {

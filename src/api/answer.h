@@ -23,6 +23,7 @@ struct Asked {
   std::int32_t max_tokens = 0;  // Clamped to the room there is.
   std::vector<std::string> stop_sequences;
   std::int32_t keep_seconds = 0;  // The prompt is to be kept so long; 0: nobody asked.
+  std::int32_t dimensions = 0;    // Of each vector, where the prompt is inputs; 0: as many as the model makes.
 };
 
 // One answer: either events_for() each event as it comes, or collect() each and

@@ -35,6 +35,8 @@ constexpr std::uint64_t kUncounted = UINT64_MAX;
 // token's share of prompt, line to the worker, events and journal.
 constexpr std::uint64_t kRequestBytes = 192 << 10;
 constexpr std::uint64_t kTokenBytes = 40;
+constexpr std::uint64_t kVectorNumberBytes = 36;  // A number of a vector: as it is, and twice as text of the reply.
+constexpr std::int32_t kEmbedTokensMax = 300'000;  // In all inputs of a request, as OpenAI has it.
 // A value of a parsed body takes some 100 bytes: tiny values in a large body must not multiply it.
 constexpr std::size_t kJsonValuesMax = 250'000;
 constexpr std::size_t kSourcesMax = 100;  // PDFs and URLs in one request: agents send all of a conversation's again.
@@ -126,11 +128,12 @@ struct Api::Run final : EventSink {
     const TimePoint now = SteadyClock::now();
     if (const auto* started = std::get_if<Started>(&event)) job->left_to_read(started->input_tokens - started->cached_tokens, now);
     else if (const auto* read = std::get_if<Prefilled>(&event)) job->left_to_read(read->total_tokens - read->done_tokens, now);
+    else if (const auto* made = std::get_if<Embedded>(&event)) job->left_to_read(made->total_tokens - made->done_tokens, now);
     else std::visit([this, now](const auto& part) {
       if constexpr (requires { part.tokens; }) job->said(std::ssize(part.tokens), now);
     }, event);
     const auto* finished = std::get_if<Finished>(&event);
-    if (finished == nullptr || finished->reason == FinishReason::cancelled) return;
+    if (finished == nullptr || finished->reason == FinishReason::cancelled || std::holds_alternative<EmbedRequest>(order)) return;  // No answer to learn from.
     job->ended(finished->reason == FinishReason::max_tokens || finished->reason == FinishReason::model_context_window_exceeded);
   }
 
@@ -156,7 +159,7 @@ struct Api::Run final : EventSink {
   void hand_over() {
     handed_at = SteadyClock::now();
     job->began(handed_at);
-    supervisor.generate(std::move(generate), *this);
+    supervisor.accept(std::move(order), *this);
   }
 
   void leave() {  // The client is gone.
@@ -164,7 +167,8 @@ struct Api::Run final : EventSink {
     wake.cancel();
   }
 
-  GenerateRequest generate_request(wire::Counted counted, std::int32_t room) const {
+  ModelRequest order_of(wire::Counted counted, std::int32_t room) const {
+    if (!counted.inputs.empty()) return EmbedRequest{id, std::move(counted.inputs)};
     GenerateRequest made;
     made.id = id;
     // The other fields of the prompt say how the answer is to be understood.
@@ -193,7 +197,7 @@ struct Api::Run final : EventSink {
   std::deque<StreamEvent> pending;
   std::size_t pending_bytes = 0;
   bool paused = false;
-  GenerateRequest generate;
+  ModelRequest order;                  // What the worker gets of it.
   std::uint64_t epoch = kUncounted;    // Of the supervisor, when its prompt was counted.
   std::optional<Forecast::Entry> job;  // From its admission on.
   std::optional<Forecast::Parts> forecast;
@@ -416,7 +420,9 @@ awaitable<void> Api::generate(http::Exchange& exchange, const Dialect& dialect, 
 
 // What was counted becomes what is to be generated, if there is room for it.
 Result<void> Api::take_up(Run& run, wire::Counted counted) {
-  const std::int32_t room = supervisor_.status().ready->context_tokens;
+  const wire::Ready& ready = *supervisor_.status().ready;
+  if (!counted.inputs.empty()) return take_up_inputs(run, std::move(counted), ready);
+  const std::int32_t room = ready.context_tokens;
   const std::int32_t input_tokens = counted.input_tokens;
   if (input_tokens >= room) return Error{ErrorCode::invalid_argument, fmt::format("prompt is too long: {} tokens > {} maximum", input_tokens, room - 1)};
   const bool anew = run.job.has_value();  // For another model: its room is reserved, it was let in.
@@ -426,13 +432,38 @@ Result<void> Api::take_up(Run& run, wire::Counted counted) {
     if (fits) fits = run.memory.add(static_cast<std::uint64_t>(input_tokens + std::min(run.request.max_tokens, room - input_tokens)) * kTokenBytes);
     if (!fits) return fits;
   }
-  run.generate = run.generate_request(std::move(counted), room - input_tokens);
+  run.order = run.order_of(std::move(counted), room - input_tokens);
   run.request.prompt.images = {};  // Those that go to the worker are enough.
   if (anew) return {};
-  if (Result<void> may = supervisor_.may_run(run.generate); !may) return may;
+  if (Result<void> may = supervisor_.may_run(run.order); !may) return may;
   metrics_.prompt_tokens.Increment(input_tokens);
   forecast_.set_pace(supervisor_.status().pace);
-  run.job.emplace(forecast_.enter(run.generate.prompt.tokens, run.generate.max_tokens));
+  const auto& order = std::get<GenerateRequest>(run.order);
+  run.job.emplace(forecast_.enter(order.prompt.tokens, order.max_tokens));
+  return {};
+}
+
+// The same of inputs that become vectors. That each fits the worker has looked at.
+Result<void> Api::take_up_inputs(Run& run, wire::Counted counted, const wire::Ready& ready) {
+  if (run.request.dimensions > ready.vector_size) return Error{ErrorCode::invalid_argument, fmt::format("dimensions: this model's vectors have {} numbers", ready.vector_size)};
+  const std::int32_t tokens = counted.input_tokens;
+  if (tokens > kEmbedTokensMax) return Error{ErrorCode::invalid_argument, fmt::format("input: is too long: {} tokens in all > {} maximum", tokens, kEmbedTokensMax)};
+  const bool anew = run.job.has_value();
+  if (!anew) {
+    std::size_t longest = 0;
+    for (const EmbedInput& input : counted.inputs) longest = std::max(longest, input.tokens.size());
+    Result<void> fits = gate_.for_prompt(static_cast<std::int64_t>(longest), ready.context_tokens);
+    if (!fits) metrics_.memory_refusals(name_of(gate_.level())).Increment();
+    const std::size_t numbers = counted.inputs.size() * static_cast<std::size_t>(ready.vector_size);
+    if (fits) fits = run.memory.add(static_cast<std::uint64_t>(tokens) * kTokenBytes + numbers * kVectorNumberBytes);
+    if (!fits) return fits;
+  }
+  run.order = run.order_of(std::move(counted), 0);
+  if (anew) return {};
+  if (Result<void> may = supervisor_.may_run(run.order); !may) return may;
+  metrics_.prompt_tokens.Increment(tokens);
+  forecast_.set_pace(supervisor_.status().pace);
+  run.job.emplace(forecast_.enter(tokens));
   return {};
 }
 
@@ -492,7 +523,7 @@ awaitable<Result<void>> Api::until_ready(http::Exchange& exchange, Run& run, boo
       continue;
     }
     if (run.epoch == supervisor_.epoch()) break;
-    if (run.job) run.request.prompt.images = std::exchange(run.generate.prompt.images, {});
+    if (auto* before = std::get_if<GenerateRequest>(&run.order); run.job && before != nullptr) run.request.prompt.images = std::exchange(before->prompt.images, {});
     auto counted = co_await supervisor_.count(run.request.prompt, true);
     run.epoch = supervisor_.epoch();
     if (!counted) co_return std::move(counted).error();

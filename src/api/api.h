@@ -85,6 +85,7 @@ class Api {
   http::Reply refusal(const Error& error, const std::string& request_id);
   static bool is_openai(std::string_view path);
   boost::asio::awaitable<void> openai(http::Exchange& exchange);  // api/openai/endpoints.cpp
+  boost::asio::awaitable<void> embeddings(http::Exchange& exchange);
   boost::asio::awaitable<void> count_tokens(http::Exchange& exchange);
   boost::asio::awaitable<void> stream_answer(http::Exchange& exchange, Run& run);
   boost::asio::awaitable<void> whole_answer(http::Exchange& exchange, Run& run);
@@ -102,6 +103,7 @@ class Api {
   // The worker is there, and the prompt is in its model's tokens: another one may have been loaded meanwhile.
   boost::asio::awaitable<Result<void>> until_ready(http::Exchange& exchange, Run& run, bool pings);
   Result<void> take_up(Run& run, wire::Counted counted);
+  Result<void> take_up_inputs(Run& run, wire::Counted counted, const wire::Ready& ready);
 
   boost::asio::io_context& io_;
   ApiOptions options_;

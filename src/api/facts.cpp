@@ -83,6 +83,7 @@ http::Reply Api::model(const http::Request& request, const std::string& id) cons
   }
   const auto no = [] { return Json{{"supported", false}}; };
   const Json yes = {{"supported", true}};
+  const bool embeds = ready->vector_size > 0;
   // Both kinds of clients find their fields: `object`, `created` and `owned_by` are OpenAI's.
   return json_reply({{"id", model_id()},
                      {"type", "model"},
@@ -95,11 +96,11 @@ http::Reply Api::model(const http::Request& request, const std::string& id) cons
                      {"line", nullptr},
                      {"deprecated_at", nullptr},
                      {"retires_at", nullptr},
-                     {"max_input_tokens", ready->context_tokens - 1},
-                     {"max_tokens", ready->context_tokens - 1},
+                     {"max_input_tokens", embeds ? ready->context_tokens : ready->context_tokens - 1},
+                     {"max_tokens", embeds ? 0 : ready->context_tokens - 1},
                      {"capabilities",
-                      {{"batch", batches_ != nullptr ? yes : no()}, {"citations", no()}, {"code_execution", no()}, {"image_input", ready->sees ? yes : no()}, {"pdf_input", sources_ != nullptr ? yes : no()},
-                       {"server_tools", no()}, {"structured_outputs", yes}, {"thinking", ready->thinks ? yes : no()}}}});
+                      {{"batch", batches_ != nullptr && !embeds ? yes : no()}, {"citations", no()}, {"code_execution", no()}, {"image_input", ready->sees ? yes : no()}, {"pdf_input", sources_ != nullptr && !embeds ? yes : no()},
+                       {"server_tools", no()}, {"structured_outputs", embeds ? no() : yes}, {"thinking", ready->thinks ? yes : no()}, {"embeddings", embeds ? Json{{"supported", true}, {"dimensions", ready->vector_size}} : no()}}}});
 }
 
 http::Reply Api::health(const http::Request&) const {
@@ -113,6 +114,7 @@ http::Reply Api::health(const http::Request&) const {
   if (worker.ready) {
     model = {{"name", worker.ready->model.name},
              {"architecture", worker.ready->model.architecture},
+             {"kind", worker.ready->vector_size > 0 ? "embedding" : "generating"},
              {"parameters", worker.ready->model.parameters},
              {"file_bytes", worker.ready->model.file_bytes},
              {"context_tokens", worker.ready->context_tokens},
@@ -121,6 +123,10 @@ http::Reply Api::health(const http::Request&) const {
              {"chat_template", worker.ready->chat_template},
              {"tool_syntax", worker.ready->tool_syntax},
              {"backends", worker.ready->backends}};
+    if (worker.ready->vector_size > 0) {
+      model["vector_size"] = worker.ready->vector_size;
+      model["pooling"] = worker.ready->pooling;
+    }
   }
   return json_reply({{"status", !ready ? name_of(worker.state) : gate_.accepting() ? "ok" : "short_of_memory"},
                      {"live", true},

@@ -16,6 +16,7 @@ constexpr std::uint64_t kKvBytesAuto = std::uint64_t{1} << 30;
 constexpr std::uint64_t kContextMin = 512;
 constexpr std::uint64_t kContextAutoMax = 32768;  // As the worker by itself.
 constexpr std::uint64_t kContextGrain = 256;
+constexpr std::uint64_t kEmbedContextAutoMax = 8192;  // Of an input, as the worker by itself.
 constexpr std::uint64_t kStepRows = 512;       // Of the engine (llama_engine.cpp).
 constexpr std::uint64_t kExportTokens = 256;   // A block of the KV store.
 constexpr std::uint64_t kReadAheadTokens = kExportTokens / 8;  // cache/piece_reader.h
@@ -27,9 +28,10 @@ std::uint64_t up(double bytes) { return bytes <= 0 ? 0 : static_cast<std::uint64
 
 // What the processor backend takes for itself in a step: attention weights or activations in the
 // type that the matrix kernels read (half precision at most).
-std::uint64_t work_bytes(const ModelNeeds& needs, std::uint64_t context, bool attention_matrix) {
-  const std::uint64_t attention = attention_matrix ? context * kStepRows * needs.heads * 2 : 0;
-  const std::uint64_t activations = kStepRows * needs.embedding * 4 * 2;  // Feed-forward widths are about four embeddings.
+std::uint64_t work_bytes(const ModelNeeds& needs, const KvNeeds& kv, std::uint64_t context) {
+  const std::uint64_t rows = kv.whole_steps ? context : kStepRows;
+  const std::uint64_t attention = kv.attention_matrix ? context * rows * needs.heads * 2 : 0;
+  const std::uint64_t activations = rows * needs.embedding * 4 * 2;  // Feed-forward widths are about four embeddings.
   return std::max(attention, activations);
 }
 
@@ -47,8 +49,9 @@ Budget sum(const ModelNeeds& needs, const Wishes& wishes, const Choice& choice) 
   const bool q8 = choice.kv_type == "q8_0";
   const KvNeeds& kv = q8 ? *needs.q8_0 : *needs.f16;
   const auto tokens = static_cast<double>(choice.context);
-  const double slot_kv_bytes = kv.kv_bytes(tokens) / static_cast<double>(needs.slots_asked);
-  const std::uint64_t kv_bytes = up(slot_kv_bytes * static_cast<double>(choice.slots));
+  const bool embeds = needs.vector_size > 0;
+  const double slot_kv_bytes = kv.kv_bytes(tokens) / static_cast<double>(embeds ? 1 : needs.slots_asked);
+  const std::uint64_t kv_bytes = up(slot_kv_bytes * static_cast<double>(embeds ? 1 : choice.slots));
   Budget budget;
   budget.context_tokens = choice.context;
   budget.slots = choice.slots;
@@ -57,12 +60,15 @@ Budget sum(const ModelNeeds& needs, const Wishes& wishes, const Choice& choice) 
   budget.requests_bytes = requests_bytes(wishes);
   const auto add = [&](std::string name, std::uint64_t bytes, std::string note) { budget.lines.push_back({std::move(name), bytes, std::move(note)}); };
   add("weights", needs.file_bytes, "mapped from the file");
-  add("KV cache", kv_bytes, fmt::format("{} slots of {} tokens, {}, {} a token", choice.slots, choice.context, choice.kv_type, size_text(up(slot_kv_bytes / tokens))));
+  if (embeds) add("KV cache", kv_bytes, fmt::format("one input of {} tokens at a time{}", choice.context, kv_bytes == 0 ? ", an encoder" : ""));
+  else add("KV cache", kv_bytes, fmt::format("{} slots of {} tokens, {}, {} a token", choice.slots, choice.context, choice.kv_type, size_text(up(slot_kv_bytes / tokens))));
   add("compute buffers", up(kv.compute_bytes(tokens)), "the engine's own sum");
-  add("engine work area", work_bytes(needs, choice.context, kv.attention_matrix), kv.attention_matrix && needs.heads > 0 ? "attention weights of one step" : "activations");
-  add("worker process", needs.process_bytes + kWorkerHeapBytes + choice.slots * needs.vocabulary * 16, "libraries, vocabulary, samplers");
+  add("engine work area", work_bytes(needs, kv, choice.context), kv.attention_matrix && needs.heads > 0 ? "attention weights of one step" : "activations");
+  if (embeds) add("worker process", needs.process_bytes + kWorkerHeapBytes, "libraries, vocabulary");
+  else add("worker process", needs.process_bytes + kWorkerHeapBytes + choice.slots * needs.vocabulary * 16, "libraries, vocabulary, samplers");
   if (needs.sight_bytes > 0) add("sight", needs.sight_bytes, "projector, its buffers, an image being read");
-  if (kv.whole_states) add("KV export", up(2 * slot_kv_bytes), "two slots' whole states on their way to and from the store");
+  if (embeds) add("KV export", 0, "nothing is kept of an input");
+  else if (kv.whole_states) add("KV export", up(2 * slot_kv_bytes), "two slots' whole states on their way to and from the store");
   else add("KV export", up(slot_kv_bytes * std::min(1.0, static_cast<double>(2 * kExportTokens + kReadAheadTokens) / tokens)), fmt::format("two blocks of {} tokens on their way to the store, an eighth of one on its way back", kExportTokens));
   add("requests", budget.requests_bytes, "bodies, prompts, streams that wait for their readers");
   add("server", kServerBytes, "");
@@ -75,6 +81,10 @@ Budget sum(const ModelNeeds& needs, const Wishes& wishes, const Choice& choice) 
 }
 
 std::uint64_t wanted_context(const ModelNeeds& needs, const Wishes& wishes) {
+  if (needs.vector_size > 0) {  // Never beyond what it was trained for (engine/llama_embedder.cpp).
+    const std::uint64_t wanted = wishes.context_tokens > 0 ? wishes.context_tokens : kEmbedContextAutoMax;
+    return std::min(wanted, std::max<std::uint64_t>(needs.context_trained, 1));
+  }
   if (wishes.context_tokens > 0) return wishes.context_tokens;
   std::uint64_t wanted = wishes.context_wanted;
   if (wanted == 0) {
@@ -153,17 +163,21 @@ Result<ModelNeeds> parse_needs(std::string_view text, std::uint64_t file_bytes, 
   needs.embedding = number(json, "embedding");
   needs.vocabulary = number(json, "vocabulary");
   needs.sight_bytes = number(json, "sight_bytes");
+  needs.vector_size = number(json, "vector_size");
   for (const char* type : {"f16", "q8_0"}) {
     KvNeeds kv;
     for (const auto& variant : json["variants"]) {
       if (!variant.is_object() || variant.value("kv_type", "") != type) continue;
       kv.attention_matrix = kv.attention_matrix || variant.value("attention_matrix", false);
+      kv.whole_steps = kv.whole_steps || variant.value("whole_steps", false);
       kv.whole_states = kv.whole_states || variant.value("whole_states", false);
       kv.points.push_back({static_cast<double>(number(variant, "context_tokens")), static_cast<double>(number(variant, "kv_bytes")),
                         static_cast<double>(number(variant, "compute_bytes"))});
     }
     std::ranges::sort(kv.points, {}, &KvNeeds::Point::context);
     kv.points.erase(std::unique(kv.points.begin(), kv.points.end(), [](const auto& a, const auto& b) { return a.context == b.context; }), kv.points.end());
+    // Trained for so little that there is no other context.
+    if (needs.vector_size > 0 && kv.points.size() == 1) kv.points.push_back({kv.points[0].context + 1, kv.points[0].kv, kv.points[0].compute});
     if (kv.points.size() < 2) continue;
     (type == std::string_view("f16") ? needs.f16 : needs.q8_0) = kv;
   }

@@ -28,6 +28,7 @@ struct KvNeeds {  // Of one KV type, over all slots that were asked about.
   };
   std::vector<Point> points;      // By rising context of one slot, two at least.
   bool attention_matrix = false;  // Steps weigh all cells for all rows at once.
+  bool whole_steps = false;       // An embedding model's input is one step, however long.
   bool whole_states = false;      // Its state goes to the store whole: it cannot be cut in blocks.
 
   // Never less than the engine's at contexts between or beyond the points, where the KV cache grows by lines that
@@ -44,6 +45,7 @@ struct ModelNeeds {
   std::uint64_t embedding = 0;
   std::uint64_t vocabulary = 0;
   std::uint64_t sight_bytes = 0;    // Of the projector, with what seeing an image takes; 0: it does not see.
+  std::uint64_t vector_size = 0;  // It makes embeddings: one input at a time, however many slots; 0: it generates.
   std::uint64_t slots_asked = 1;  // KV and compute below are for so many.
   std::optional<KvNeeds> f16, q8_0;  // Unset: this model cannot have it.
 };

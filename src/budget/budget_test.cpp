@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "budget/ledger.h"
@@ -117,6 +118,42 @@ TEST(Budget, ReadsTheWorkersPlanAndRefusesNonsense) {
   for (const char* bad : {"", "{}", "[]", R"({"variants":[]})", R"({"variants":[1,{"kv_type":"f16"},{"kv_type":"f16","context_tokens":-1}]})", R"({"variants":{}})"}) {
     EXPECT_FALSE(parse_needs(bad, 1, 1)) << bad;
   }
+}
+
+// One input at a time, read in one step: slots cost nothing, and there is no context beyond the trained one.
+TEST(Budget, AnEmbeddingModelNeedsRoomForOneInput) {
+  const auto needs = parse_needs(
+      R"({"context_trained":2048,"heads":4,"embedding":256,"vocabulary":1000,"process_bytes":5,"vector_size":256,"variants":[
+          {"kv_type":"f16","context_tokens":512,"kv_bytes":0,"compute_bytes":5000,"whole_steps":true},
+          {"kv_type":"f16","context_tokens":2048,"kv_bytes":0,"compute_bytes":80000,"whole_steps":true}]})",
+      1000, 4);
+  ASSERT_TRUE(needs);
+  Wishes wishes = within(8'000'000'000);
+  wishes.context_wanted = 0;
+  const auto one = make_budget(*needs, wishes);
+  wishes.slots = 4;
+  wishes.context_tokens = 100'000;
+  const auto four = make_budget(*needs, wishes);
+  ASSERT_TRUE(one && four);
+  EXPECT_EQ(one->context_tokens, 2048u);
+  EXPECT_EQ(four->context_tokens, 2048u);
+  EXPECT_EQ(one->total_bytes, four->total_bytes);
+  const auto line = [&](const char* name) { return std::ranges::find(one->lines, name, &Budget::Line::name)->bytes; };
+  EXPECT_EQ(line("KV cache"), 0u);
+  EXPECT_EQ(line("KV export"), 0u);
+  EXPECT_EQ(line("engine work area"), 2048u * 256 * 8) << "of all its rows, not of a step of 512";
+  wishes.kv_type = "q8_0";
+  EXPECT_FALSE(make_budget(*needs, wishes));
+}
+
+// Trained for 512 tokens: every context that the plan asks about is that one.
+TEST(Budget, AnEmbeddingModelOfOneContextHasAPlan) {
+  const auto needs = parse_needs(R"({"context_trained":512,"heads":4,"embedding":256,"vector_size":256,"variants":[
+      {"kv_type":"f16","context_tokens":512,"kv_bytes":0,"compute_bytes":5000},{"kv_type":"f16","context_tokens":512,"kv_bytes":0,"compute_bytes":5000}]})", 1000, 1);
+  ASSERT_TRUE(needs);
+  const auto budget = make_budget(*needs, within(8'000'000'000));
+  ASSERT_TRUE(budget);
+  EXPECT_EQ(budget->context_tokens, 512u);
 }
 
 // 22 of 26 layers look back over 512 tokens, and hold 512 more while they read.

@@ -91,12 +91,16 @@ Result<ModelPlan> plan_model(const GgufHeader& header, std::uint64_t context_tok
   Shape shape(header, *architecture);
   plan.layers = shape.number("block_count", kLayersMax);
   plan.context_trained = shape.number("context_length", kContextMax);
-  const std::uint64_t numbers = kv_numbers_per_token(shape, plan.layers);
+  const auto* causal = header.find<bool>(*architecture + ".attention.causal");
+  const auto* pooling = header.find<std::int64_t>(*architecture + ".pooling_type");
+  const bool looks_ahead = causal != nullptr && !*causal;
+  plan.embeds = looks_ahead || (pooling != nullptr && *pooling > 0);
+  const std::uint64_t numbers = looks_ahead ? 0 : kv_numbers_per_token(shape, plan.layers);
   if (shape.failed()) return Error{ErrorCode::corrupt, shape.problem()};
   if (numbers > (std::uint64_t{1} << 40)) return Error{ErrorCode::corrupt, "its KV cache has an absurd size"};
   plan.kv_bytes_per_token_f16 = numbers * 2;
   plan.kv_bytes_per_token_q8_0 = numbers / 32 * 34;  // 32 numbers and their scale in 34 bytes.
-  plan.slots = std::clamp<std::uint64_t>(slots, 1, 1024);
+  plan.slots = plan.embeds ? 1 : std::clamp<std::uint64_t>(slots, 1, 1024);
   plan.context_tokens = std::min(context_tokens, kContextMax);
   if (context_tokens == 0) {
     plan.context_tokens = plan.context_trained;

@@ -26,6 +26,7 @@ struct ModelPlan {
   std::uint64_t kv_bytes_per_token_q8_0 = 0;
   std::uint64_t context_tokens = 0;  // Of one slot.
   std::uint64_t slots = 0;
+  bool embeds = false;               // It makes embeddings: room for one input, whatever the slots; encoders keep nothing of it.
   std::uint64_t kv_bytes = 0;        // For all slots, f16.
   std::uint64_t total_bytes = 0;     // Weights and KV cache; the engine's working memory comes on top.
 };

@@ -55,6 +55,17 @@ TEST(ModelPlan, ARecurrentModelKeepsNothingOfSingleTokens) {
   EXPECT_EQ(plan->context_tokens, 32768u);
 }
 
+TEST(ModelPlan, AModelThatMakesEmbeddingsHasRoomForOneInput) {
+  GgufHeader header = phi3();
+  header.pairs["phi3.pooling_type"] = std::int64_t{3};
+  const auto last = plan_model(header, 2048, 4);
+  ASSERT_TRUE(last && last->embeds);
+  EXPECT_EQ(last->kv_bytes, last->kv_bytes_per_token_f16 * 2048);
+  header.pairs["phi3.attention.causal"] = false;
+  EXPECT_EQ(plan_model(header, 2048, 4)->kv_bytes, 0u);
+  EXPECT_FALSE(plan_model(phi3(), 2048, 4)->embeds);
+}
+
 TEST(ModelPlan, RefusesMissingAndAbsurdNumbers) {
   for (const char* key : {"general.architecture", "phi3.block_count", "phi3.context_length", "phi3.embedding_length", "phi3.attention.head_count"}) {
     GgufHeader header = phi3();

@@ -118,6 +118,14 @@ struct ThinkingSettings {
   bool operator==(const ThinkingSettings&) const = default;
 };
 
+// What is to become a vector: a text as it stands, or tokens that were made of it before.
+struct EmbedInput {
+  std::string text;
+  std::vector<TokenId> tokens;
+
+  bool operator==(const EmbedInput&) const = default;
+};
+
 // What the model is to read and to say. Either messages, rendered by the model's
 // chat template, or tokens that were made from them before; the other fields hold
 // for both, for they also say how the answer is to be understood.
@@ -125,6 +133,7 @@ struct Prompt {
   std::vector<Message> messages;  // In order; a system message may stand anywhere. The assistant last: continue it.
   std::string text;               // When not empty, this is the prompt as it stands: no template, no messages.
   std::vector<TokenId> tokens;    // When not empty, these are the prompt and nothing else is read.
+  std::vector<EmbedInput> inputs;   // When not empty, each is to become a vector, and nothing else is read.
   std::vector<std::string> images;  // Their files' bytes; messages name them, or ids in `tokens` (core/picture_token.h).
   std::vector<Tool> tools;
   ToolChoice tool_choice;
@@ -195,6 +204,18 @@ struct GenerateRequest {
 
   bool operator==(const GenerateRequest&) const = default;
 };
+
+// To a model that makes embeddings: a vector of each input, in order.
+struct EmbedRequest {
+  RequestId id{};
+  std::vector<EmbedInput> inputs;
+  std::int32_t done = 0;  // So many of the first had theirs from a worker that is gone.
+
+  bool operator==(const EmbedRequest&) const = default;
+};
+
+// What a worker can be asked for.
+using ModelRequest = std::variant<GenerateRequest, EmbedRequest>;
 
 // Spelled as in the Messages API.
 enum class FinishReason { end_turn, max_tokens, stop_sequence, tool_use, model_context_window_exceeded, cancelled };

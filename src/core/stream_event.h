@@ -1,6 +1,7 @@
 // What comes back up from the model while a request runs, in this order:
 //
 //   Started  Prefilled*  (Text | Thinking | ToolCallBegun ToolInput* ToolCallEnded)*  (Finished | Failed)
+//   Started  (Prefilled | Embedded)*  (Finished | Failed)     where vectors were asked for
 //
 // Exactly one of the last two ends every request, whatever happens. A call that
 // was not sampled whole has no ToolCallEnded, and nothing but the end follows it.
@@ -64,6 +65,14 @@ struct ToolCallEnded {
   bool operator==(const ToolCallEnded&) const = default;
 };
 
+struct Embedded {  // The vector of one input; they come in order.
+  std::int32_t index = 0;
+  std::vector<float> values;     // Of length 1.
+  std::int32_t done_tokens = 0;  // Of all inputs.
+  std::int32_t total_tokens = 0;
+  bool operator==(const Embedded&) const = default;
+};
+
 struct Finished {
   FinishReason reason = FinishReason::end_turn;
   std::string stop_sequence;    // The one that ended it, for FinishReason::stop_sequence.
@@ -80,7 +89,7 @@ struct Failed {
   Error error;
 };
 
-using StreamEvent = std::variant<Started, Prefilled, Text, Thinking, ToolCallBegun, ToolInput, ToolCallEnded, Finished, Failed>;
+using StreamEvent = std::variant<Started, Prefilled, Text, Thinking, ToolCallBegun, ToolInput, ToolCallEnded, Embedded, Finished, Failed>;
 
 // Where a request's events go. Called on the thread that owns the request (in
 // the server: the I/O thread); must not block, must not call back into the caller.

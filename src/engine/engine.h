@@ -1,6 +1,7 @@
-// The model behind an interface: token rows in, logits out. LlamaEngine runs a
-// real model through libllama, FakeEngine a script; nothing above this folder
-// knows which.
+// The model behind an interface: token rows in, logits out (Engine); of a model that
+// makes embeddings whole inputs in, a vector out (Embedder). The llama_* files run a
+// real model through libllama, FakeEngine and FakeEmbedder a script; nothing above this
+// folder knows which.
 //
 //   Owns     weights, KV cache, compute buffers.
 //   Threads  vocabulary(), facts(), kv_shape() and pulse() may be read from any; everything
@@ -16,6 +17,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "base/result.h"
@@ -64,6 +66,29 @@ struct EngineFacts {
   std::int32_t slots = 0;
   std::int32_t step_rows_max = 0;   // Rows one step may hold.
   Sampling defaults;                // What the model file recommends.
+  // Of an Embedder: how many numbers a vector has, and how one is made of all rows ("mean", "cls", "last").
+  std::int32_t vector_size = 0;
+  std::string pooling;
+};
+
+// What every loaded model has.
+class Model {
+ public:
+  virtual ~Model() = default;
+  virtual const EngineFacts& facts() const = 0;
+  virtual const Vocabulary& vocabulary() const = 0;
+  // Counts parts of steps, so that a long step is told from a hung one. 0: the engine does not tell.
+  virtual std::uint64_t pulse() const { return 0; }
+};
+
+// A model that makes vectors of texts, and generates nothing. It holds one input at a time, so that no other has a
+// share in its bits (docs/decisions/0013).
+class Embedder : public Model {
+ public:
+  // Reads on in `input`, of which `begin` tokens were read before (0: another input is begun). Says how many are now: all,
+  // or as many as one step holds. An input has 1 to context_tokens tokens.
+  virtual Result<std::int32_t> read(std::span<const TokenId> input, std::int32_t begin) = 0;
+  virtual std::span<const float> vector() const = 0;  // Of the input that was read to its end last; of any length.
 };
 
 // One token to run through the model.
@@ -112,19 +137,14 @@ struct KvShape {
   std::string layout;
 };
 
-class Engine {
+class Engine : public Model {
  public:
-  virtual ~Engine() = default;
-  virtual const EngineFacts& facts() const = 0;
-  virtual const Vocabulary& vocabulary() const = 0;
   virtual Result<void> step(std::span<const Row> rows) = 0;
   virtual std::span<const float> logits(std::size_t row) const = 0;  // Of a row of the last step that wanted them.
   virtual void forget(SequenceId sequence, std::int32_t from_position) = 0;  // Drops [from_position, end).
   virtual const Sight* sight() const { return nullptr; }
   // Runs all rows of a part of an image, from `position` on. Only where there is sight().
   virtual Result<void> see(SequenceId, std::int32_t /*position*/, std::string_view /*image*/, std::int32_t /*part*/) { return Error{ErrorCode::internal, "this model cannot see"}; }
-  // Counts parts of steps, so that a long step is told from a hung one. 0: the engine does not tell.
-  virtual std::uint64_t pulse() const { return 0; }
   // invalid_argument: the grammar is none. Without one (nullptr) it does not fail.
   virtual Result<std::unique_ptr<Sampler>> make_sampler(const Sampling& sampling, const Grammar* grammar) = 0;
 
@@ -190,11 +210,16 @@ struct EngineNeeds {
   std::int32_t embedding = 0;
   std::int32_t vocabulary = 0;
   std::uint64_t sight_bytes = 0;    // Of the projector: weights, compute buffers, an image being read.
+  std::int32_t vector_size = 0;     // Of a model that makes embeddings; KV cache and context are those of one input.
+  bool whole_steps = false;         // Such a model's input is one step, however long.
 };
 // One entry for each variant that this model can have.
-Result<std::vector<EngineNeeds>> plan_llama_engine(const EngineOptions& options, std::span<const EngineVariant> variants);
+Result<std::vector<EngineNeeds>> plan_llama_model(const EngineOptions& options, std::span<const EngineVariant> variants);
 
-// Loads a GGUF. `on_progress` is called now and then with 0 to 1, on this thread.
+// Loads a GGUF, as what its file says that it is. `on_progress` is called now and then with 0 to 1, on this thread.
+using LoadedModel = std::variant<std::unique_ptr<Engine>, std::unique_ptr<Embedder>>;
+Result<LoadedModel> load_llama_model(const EngineOptions& options, const std::function<void(double)>& on_progress);
+// Of a model that generates; another is an error.
 Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, const std::function<void(double)>& on_progress);
 std::string llama_engine_version();
 // Called when the engine gives up (it aborts the process afterwards); it may not return to a state that goes on.

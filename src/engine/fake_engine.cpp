@@ -186,7 +186,9 @@ std::string answer_to(const std::string& question) {
 
 }  // namespace
 
-FakeEngine::FakeEngine(const FakeEngineOptions& options) : options_(options), vocabulary_(std::make_unique<FakeVocabulary>()) {
+std::unique_ptr<Vocabulary> make_fake_vocabulary() { return std::make_unique<FakeVocabulary>(); }
+
+FakeEngine::FakeEngine(const FakeEngineOptions& options) : options_(options), vocabulary_(make_fake_vocabulary()) {
   facts_.name = "fake";
   facts_.architecture = "fake";
   facts_.chat_template = kTemplate;

@@ -38,6 +38,8 @@
 
 namespace pensieve {
 
+std::unique_ptr<Vocabulary> make_fake_vocabulary();
+
 struct FakeEngineOptions {
   std::int32_t slots = 2;
   std::int32_t context_tokens = 4096;

@@ -6,13 +6,11 @@
 
 #include <sys/stat.h>
 
-#include <ggml-backend.h>
 #include <llama.h>
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cmath>
 #include <filesystem>
@@ -20,8 +18,8 @@
 #include "base/check.h"
 #include "engine/attention/attention.h"
 #include "base/log.h"
-#include "engine/engine.h"
 #include "engine/llama_attention.h"
+#include "engine/llama_engine.h"
 #include "engine/llama_grammar.h"
 #include "engine/llama_kv.h"
 #include "engine/llama_products.h"
@@ -31,7 +29,6 @@
 #include "engine/llama_sight.h"
 #include "engine/llama_state.h"
 #include "engine/llama_vocabulary.h"
-#include "platform/cores.h"
 
 namespace pensieve {
 namespace {
@@ -42,61 +39,6 @@ constexpr std::int32_t kContextAutoMax = 32768;
 constexpr std::int32_t kContextMin = 512;
 constexpr std::int32_t kStepRowsMax = 512;
 constexpr std::string_view kRowsAlone = ", rows alone";  // Behind the kernels' names.
-
-// libllama explains a failed load only in its log; the last complaint is kept.
-thread_local std::string last_engine_error;
-
-// The engine said that it could not allocate: what it reports afterwards follows from that.
-std::atomic<bool> memory_was_short = false;
-void (*abort_callback)(bool, const char*) = nullptr;
-
-// The engine tells its sums in its log alone: "compute buffer size = 12.00 MiB", "size = 16.00 MiB ( 1024 cells".
-thread_local EngineNeeds* needs_to_fill = nullptr;
-
-void note_needs(std::string_view line) {
-  constexpr std::string_view kSize = "size =";
-  const std::size_t mark = line.find(kSize);
-  if (mark == std::string_view::npos) return;
-  const std::string after(line.substr(mark + kSize.size()));
-  char* end = nullptr;
-  const double mib = std::strtod(after.c_str(), &end);
-  if (!std::string_view(end).starts_with(" MiB")) return;  // Caches with a window say first how many cells they have.
-  const auto bytes = static_cast<std::uint64_t>(std::ceil(mib * 1048576.0));
-  const std::string_view before = line.substr(0, mark);
-  if (line.find(" cells") != std::string_view::npos) needs_to_fill->kv_bytes += bytes;
-  else if (before.ends_with("compute buffer ") || before.ends_with("output buffer ")) needs_to_fill->compute_bytes += bytes;
-}
-
-void on_engine_log(ggml_log_level level, const char* text, void*) {
-  std::string_view line = text;
-  if (needs_to_fill != nullptr) note_needs(line);
-  while (!line.empty() && line.back() == '\n') line.remove_suffix(1);
-  if (line.empty()) return;
-  if (level == GGML_LOG_LEVEL_ERROR) {
-    if (line.find("insufficient memory") != std::string_view::npos || line.find("failed to allocate") != std::string_view::npos) memory_was_short = true;
-    last_engine_error = line;
-    log::warn("engine: {}", line);
-  } else if (level == GGML_LOG_LEVEL_WARN) {
-    log::debug("engine: {}", line);
-  } else {
-    log::trace("engine: {}", line);
-  }
-}
-
-struct ModelDeleter {
-  void operator()(llama_model* model) const { llama_model_free(model); }
-};
-struct ContextDeleter {
-  void operator()(llama_context* context) const { llama_free(context); }
-};
-using ModelHandle = std::unique_ptr<llama_model, ModelDeleter>;
-using ContextHandle = std::unique_ptr<llama_context, ContextDeleter>;
-
-std::string metadata(const llama_model* model, const char* key) {
-  std::array<char, 256> value{};
-  const int length = llama_model_meta_val_str(model, key, value.data(), value.size());
-  return length < 0 ? std::string() : std::string(value.data());
-}
 
 // What looks at every node of the engine's graphs before it is computed.
 struct GraphWatch {
@@ -116,8 +58,6 @@ struct GraphWatch {
     return false;  // The values of no node are wanted.
   }
 };
-
-bool has_whole_states(const llama_model* model) { return llama_model_is_recurrent(model) || llama_model_is_hybrid(model) || llama_model_n_swa(model) > 0; }
 
 class LlamaEngine final : public Engine {
  public:
@@ -170,7 +110,7 @@ class LlamaEngine final : public Engine {
     for (const Row& row : fill_) forget(row.sequence, row.position);
     if (code == 0) return {};
     if (code == 1) return Error{ErrorCode::overloaded, "the KV cache has no room for this step"};
-    return Error{ErrorCode::internal, fmt::format("the engine failed a step (code {}): {}", code, last_engine_error)};
+    return Error{ErrorCode::internal, fmt::format("the engine failed a step (code {}): {}", code, engine_complaint())};
   }
 
   std::span<const float> logits(std::size_t row) const override {
@@ -312,71 +252,6 @@ std::int32_t context_for(const EngineOptions& options, const llama_model* model)
   return std::clamp(std::min(fitting, trained) / 256 * 256, kContextMin, kContextAutoMax);
 }
 
-std::string device_names() {
-  std::string names;
-  for (std::size_t i = 0; i < ggml_backend_dev_count(); ++i) {
-    ggml_backend_dev_t device = ggml_backend_dev_get(i);
-    if (!names.empty()) names += ", ";
-    names += fmt::format("{} ({})", ggml_backend_dev_name(device), ggml_backend_dev_description(device));
-  }
-  return names;
-}
-
-bool has_gpu() {
-  return ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU) != nullptr || ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_IGPU) != nullptr;
-}
-
-Error load_error(const std::string& path) {
-  return {memory_was_short ? ErrorCode::overloaded : ErrorCode::corrupt,
-          fmt::format("{}--model: '{}' could not be loaded: {}", memory_was_short ? "the model process could not allocate memory within its cap; " : "", path,
-                                          last_engine_error.empty() ? "the engine gave no reason" : last_engine_error)};
-}
-
-Result<void> start_backends() {
-  llama_log_set(on_engine_log, nullptr);
-  if (const std::string plugins = PENSIEVE_ENGINE_PLUGINS; plugins.empty()) ggml_backend_load_all();
-  else ggml_backend_load_all_from_path(plugins.c_str());
-  llama_backend_init();
-  if (ggml_backend_dev_count() == 0) return Error{ErrorCode::unavailable, "the engine found no backend for this machine's processor"};
-  return {};
-}
-
-llama_model_params model_params_for(const EngineOptions& options) {
-  llama_model_params model_params = llama_model_default_params();
-  model_params.use_extra_bufts = false;  // A repacked copy doubles the weights (DESIGN section 3).
-  model_params.load_mode = LLAMA_LOAD_MODE_MMAP;
-  model_params.n_gpu_layers = options.gpu_layers >= 0 ? options.gpu_layers : (has_gpu() ? -1 : 0);
-  return model_params;
-}
-
-// Where the engine computes on processors alone, and the model's attention suits one of our kernels.
-bool attends_itself(const llama_model_params& model_params, const llama_model* model) {
-  return model_params.n_gpu_layers == 0 && LlamaAttention::suits(model);
-}
-
-std::int32_t threads_of(const EngineOptions& options) { return options.threads > 0 ? options.threads : compute_threads(); }
-
-llama_context_params context_params_for(const EngineOptions& options, const llama_model* model, bool own_attention) {
-  const std::int32_t context_tokens = context_for(options, model);
-  llama_context_params params = llama_context_default_params();
-  params.n_ctx = static_cast<std::uint32_t>(context_tokens) * static_cast<std::uint32_t>(options.slots);
-  params.n_seq_max = static_cast<std::uint32_t>(options.slots);
-  params.n_batch = static_cast<std::uint32_t>(kStepRowsMax);
-  params.n_ubatch = static_cast<std::uint32_t>(kStepRowsMax);
-  params.n_outputs_max = static_cast<std::uint32_t>(std::max(8, options.slots));
-  params.n_threads = params.n_threads_batch = threads_of(options);
-  params.kv_unified = false;
-  if (options.kv_type == KvType::q8_0) params.type_k = params.type_v = GGML_TYPE_Q8_0;
-  const bool flash = own_attention || options.kv_type == KvType::q8_0;  // The engine keeps quantised values with it alone.
-  params.flash_attn_type = flash ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
-  params.no_perf = true;
-  return params;
-}
-
-SightOptions sight_options(const EngineOptions& options) {
-  return {options.projector_path, threads_of(options), options.gpu_layers != 0 && has_gpu(), kStepRowsMax};
-}
-
 // What a file is, as long as nobody writes to it.
 std::string state_of(const char* path) {
   struct stat about {};
@@ -404,44 +279,46 @@ Result<void> prove_attention(GraphWatch& watch, LlamaProof& proof) {
 
 }  // namespace
 
-void on_llama_abort(void (*callback)(bool, const char*)) {
-  abort_callback = callback;
-  ggml_set_abort_callback([](const char* message) { abort_callback(memory_was_short, message); });
+bool has_whole_states(const llama_model* model) { return llama_model_is_recurrent(model) || llama_model_is_hybrid(model) || llama_model_n_swa(model) > 0; }
+
+bool attends_by_our_kernels(const llama_model_params& model_params, const llama_model* model) {
+  return model_params.n_gpu_layers == 0 && LlamaAttention::suits(model);
 }
 
-std::string llama_engine_version() { return llama_version(); }
+llama_context_params engine_context_params(const EngineOptions& options, const llama_model* model, bool own_attention) {
+  const std::int32_t context_tokens = context_for(options, model);
+  llama_context_params params = llama_context_default_params();
+  params.n_ctx = static_cast<std::uint32_t>(context_tokens) * static_cast<std::uint32_t>(options.slots);
+  params.n_seq_max = static_cast<std::uint32_t>(options.slots);
+  params.n_batch = static_cast<std::uint32_t>(kStepRowsMax);
+  params.n_ubatch = static_cast<std::uint32_t>(kStepRowsMax);
+  params.n_outputs_max = static_cast<std::uint32_t>(std::max(8, options.slots));
+  params.n_threads = params.n_threads_batch = threads_of(options);
+  params.kv_unified = false;
+  if (options.kv_type == KvType::q8_0) params.type_k = params.type_v = GGML_TYPE_Q8_0;
+  const bool flash = own_attention || options.kv_type == KvType::q8_0;  // The engine keeps quantised values with it alone.
+  params.flash_attn_type = flash ? LLAMA_FLASH_ATTN_TYPE_ENABLED : LLAMA_FLASH_ATTN_TYPE_DISABLED;
+  params.no_perf = true;
+  return params;
+}
 
-Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, const std::function<void(double)>& on_progress) {
-  std::error_code status;
-  const auto file_bytes = std::filesystem::file_size(options.model_path, status);
-  if (status) return Error{ErrorCode::not_found, fmt::format("--model: '{}' cannot be read: {}", options.model_path, status.message())};
+SightOptions sight_options(const EngineOptions& options) {
+  return {options.projector_path, threads_of(options), options.gpu_layers != 0 && has_gpu(), kStepRowsMax};
+}
 
-  if (const Result<void> started = start_backends(); !started) return started.error();
-  llama_model_params model_params = model_params_for(options);
-  model_params.progress_callback = [](float progress, void* user) {
-    (*static_cast<const std::function<void(double)>*>(user))(static_cast<double>(progress));
-    return true;
-  };
-  model_params.progress_callback_user_data = const_cast<std::function<void(double)>*>(&on_progress);
-  ModelHandle model(llama_model_load_from_file(options.model_path.c_str(), model_params));
-  if (!model) return load_error(options.model_path);
-
+Result<std::unique_ptr<Engine>> make_llama_engine(ModelHandle model, const llama_model_params& model_params, const EngineOptions& options) {
   EngineNeeds taken;
   std::unique_ptr<GraphWatch> watch;
-  const auto make_context = [&](bool own_attention) {
-    llama_context_params params = context_params_for(options, model.get(), own_attention);
+  const auto make_watched = [&](bool own_attention) {
+    llama_context_params params = engine_context_params(options, model.get(), own_attention);
     watch = std::make_unique<GraphWatch>();
     params.cb_eval = GraphWatch::on_node;
     params.cb_eval_user_data = watch.get();
-    taken = {};
-    needs_to_fill = &taken;
-    ContextHandle made(llama_init_from_model(model.get(), params));
-    needs_to_fill = nullptr;
-    return made;
+    return make_context(model.get(), params, taken);
   };
-  EngineFacts facts;
-  const bool own_attention = attends_itself(model_params, model.get());
-  ContextHandle context = make_context(own_attention);
+  EngineFacts facts = common_facts(model.get(), options);
+  const bool own_attention = attends_by_our_kernels(model_params, model.get());
+  ContextHandle context = make_watched(own_attention);
   LlamaProof proof(context.get(), model.get());
   const std::string head = proof_head(options);
   const bool proven_before = !head.empty() && options.proof.starts_with(head) && options.proof.size() > head.size();
@@ -450,7 +327,7 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, 
     const bool attends = own_attention && facts.kernels.find("attention ") != std::string::npos;
     if (own_attention && !attends) {
       context.reset();
-      context = make_context(false);
+      context = make_watched(false);
     }
     watch->attention.use(attends);  // Of the context that stays.
     watch->products.use(facts.kernels.find("products ") != std::string::npos);
@@ -461,7 +338,7 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, 
     } else {
       log::warn("attention stays the engine's own, which reads long prompts at about half the speed: {}", proven.error().message);
       context.reset();
-      context = make_context(false);
+      context = make_watched(false);
       proof = LlamaProof(context.get(), model.get());
     }
   }
@@ -479,16 +356,7 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, 
   if (!head.empty() && !facts.kernels.empty()) facts.proof = head + facts.kernels;
   log::info("kernels: {}{}", facts.kernels.empty() ? "the engine's own" : facts.kernels, proven_before ? ", as a process before this one tried them" : "");
 
-  facts.name = metadata(model.get(), "general.name");
-  if (facts.name.empty()) facts.name = std::filesystem::path(options.model_path).stem().string();
-  facts.architecture = metadata(model.get(), "general.architecture");
-  if (const char* source = llama_model_chat_template(model.get(), nullptr)) facts.chat_template = source;
-  facts.backends = device_names();
-  facts.parameters = llama_model_n_params(model.get());
-  facts.file_bytes = file_bytes;
-  facts.context_trained = llama_model_n_ctx_train(model.get());
   facts.context_tokens = static_cast<std::int32_t>(llama_n_ctx_seq(context.get()));
-  facts.slots = options.slots;
   facts.step_rows_max = kStepRowsMax;
   facts.kv_bytes = taken.kv_bytes;
   facts.defaults = recommended_sampling(model.get());
@@ -499,44 +367,6 @@ Result<std::unique_ptr<Engine>> load_llama_engine(const EngineOptions& options, 
     if (!sees) log::warn("this model does not see: {}", sees.error().message);
   }
   return std::unique_ptr<Engine>(std::move(engine));
-}
-
-Result<std::vector<EngineNeeds>> plan_llama_engine(const EngineOptions& options, std::span<const EngineVariant> variants) {
-  if (const Result<void> started = start_backends(); !started) return started.error();
-  llama_model_params model_params = model_params_for(options);
-  model_params.no_alloc = true;
-  model_params.load_mode = LLAMA_LOAD_MODE_NONE;
-  const ModelHandle model(llama_model_load_from_file(options.model_path.c_str(), model_params));
-  if (!model) return load_error(options.model_path);
-  std::vector<EngineNeeds> all;
-  for (const EngineVariant& variant : variants) {
-    EngineOptions with = options;
-    with.kv_type = variant.kv_type;
-    with.context_tokens = variant.context_tokens;
-    EngineNeeds needs;
-    needs_to_fill = &needs;
-    const llama_context_params params = context_params_for(with, model.get(), attends_itself(model_params, model.get()));
-    const ContextHandle context(llama_init_from_model(model.get(), params));
-    needs_to_fill = nullptr;
-    if (!context) continue;  // Not every model takes every KV type.
-    needs.kv_type = variant.kv_type;
-    needs.attention_matrix = params.flash_attn_type == LLAMA_FLASH_ATTN_TYPE_DISABLED;
-    needs.whole_states = has_whole_states(model.get());
-    needs.context_tokens = static_cast<std::int32_t>(llama_n_ctx_seq(context.get()));
-    needs.context_trained = llama_model_n_ctx_train(model.get());
-    needs.heads = llama_model_n_head(model.get());
-    needs.embedding = llama_model_n_embd(model.get());
-    needs.vocabulary = llama_vocab_n_tokens(llama_model_get_vocab(model.get()));
-    all.push_back(needs);
-  }
-  if (all.empty()) return load_error(options.model_path);
-  if (!options.projector_path.empty()) {
-    const auto sight_bytes = LlamaSight::bytes_needed(sight_options(options));
-    if (!sight_bytes && !options.projector_optional) return sight_bytes.error();
-    for (EngineNeeds& needs : all) needs.sight_bytes = sight_bytes ? *sight_bytes : 0;
-  }
-  if (all.front().compute_bytes == 0) return Error{ErrorCode::unavailable, "this engine does not tell what it would allocate"};
-  return all;
 }
 
 }  // namespace pensieve

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <csignal>
 #include <iostream>
+#include <span>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -33,16 +34,32 @@ constexpr const char* kSuspect =
     "this request was running at two deaths of the model process, and did not come further the second time; it is not run again";
 
 // FNV-1a over what is asked. A client that sends the same again gets the same key.
-RequestKey key_of(const GenerateRequest& request) {
+RequestKey key_of(const ModelRequest& request) {
   std::uint64_t hash = 0xcbf29ce484222325u;
   const auto mix = [&hash](std::uint64_t value) {
     for (int shift = 0; shift < 64; shift += 8) hash = (hash ^ ((value >> shift) & 0xffu)) * 0x100000001b3u;
   };
-  for (const TokenId token : request.prompt.tokens) mix(static_cast<std::uint64_t>(token));
-  for (const Message& message : request.prompt.messages) {
+  const auto mix_tokens = [&mix](std::span<const TokenId> tokens) {
+    for (const TokenId token : tokens) mix(static_cast<std::uint64_t>(token));
+  };
+  if (const auto* embed = std::get_if<EmbedRequest>(&request)) {
+    for (const EmbedInput& input : embed->inputs) {
+      mix(input.tokens.size());
+      mix_tokens(input.tokens);
+    }
+    return RequestKey{hash};
+  }
+  const Prompt& prompt = std::get<GenerateRequest>(request).prompt;
+  mix_tokens(prompt.tokens);
+  for (const Message& message : prompt.messages) {
     for (const char c : message.text()) mix(static_cast<unsigned char>(c));
   }
   return RequestKey{hash};
+}
+
+wire::Command command_of(const ModelRequest& request) {
+  if (const auto* embed = std::get_if<EmbedRequest>(&request)) return wire::Embed{*embed};
+  return wire::Generate{std::get<GenerateRequest>(request)};
 }
 
 bool is_last(const StreamEvent& event) { return std::holds_alternative<Finished>(event) || std::holds_alternative<Failed>(event); }
@@ -281,9 +298,9 @@ void Supervisor::hand_over() {
     if (resumes) {
       ++status_.resumed;
       metrics_.requests_resumed.Increment();
-      log::info("request {} goes on after {} tokens", static_cast<std::uint64_t>(id), open.request.said.size());
+      log::info("request {} goes on after {} tokens", static_cast<std::uint64_t>(id), open.position);
     }
-    send(wire::Generate{open.request});
+    send(command_of(open.request));
     if (open.paused) send(wire::Pause{id});
   }
 }
@@ -488,6 +505,14 @@ bool Supervisor::note(Open& open, StreamEvent& event) {
     open.position = std::max<std::int64_t>(open.position, prefilled->done_tokens);
     return true;
   }
+  if (const auto* embedded = std::get_if<Embedded>(&event)) {
+    auto* request = std::get_if<EmbedRequest>(&open.request);
+    if (request == nullptr || embedded->index != request->done) return false;
+    ++request->done;
+    open.position = embedded->done_tokens;
+    policy_.on_work();
+    return true;
+  }
   if (auto* finished = std::get_if<Finished>(&event); finished != nullptr && open.started) {
     finished->usage.cached_tokens = open.started->cached_tokens;
     finished->usage.kept_tokens = open.started->kept_tokens;
@@ -495,9 +520,10 @@ bool Supervisor::note(Open& open, StreamEvent& event) {
   std::visit(
       [&](const auto& part) {
         if constexpr (requires { part.tokens; }) {
-          std::vector<TokenId>& said = open.request.said;
-          said.insert(said.end(), part.tokens.begin(), part.tokens.end());
-          open.request.events_to_skip = part.tokens.empty() ? open.request.events_to_skip + 1 : 1;
+          auto* request = std::get_if<GenerateRequest>(&open.request);
+          if (request == nullptr) return;
+          request->said.insert(request->said.end(), part.tokens.begin(), part.tokens.end());
+          request->events_to_skip = part.tokens.empty() ? request->events_to_skip + 1 : 1;
           open.position += std::ssize(part.tokens);
           policy_.on_work();
         }
@@ -580,12 +606,12 @@ awaitable<Result<wire::Counted>> Supervisor::count(Prompt prompt, bool wants_tok
   co_return *std::move(pending->answer);
 }
 
-Result<void> Supervisor::may_run(const GenerateRequest& request) const {
+Result<void> Supervisor::may_run(const ModelRequest& request) const {
   if (policy_.is_suspect(key_of(request), SteadyClock::now())) return Error{ErrorCode::internal, kSuspect};
   return {};
 }
 
-void Supervisor::generate(GenerateRequest request, EventSink& sink) {
+void Supervisor::accept(ModelRequest request, EventSink& sink) {
   if (stopping_ || status_.state == WorkerState::failed) {
     sink.on_event(Failed{{ErrorCode::unavailable, stopping_ ? kStopping : status_.problem}});
     return;
@@ -596,10 +622,10 @@ void Supervisor::generate(GenerateRequest request, EventSink& sink) {
   }
   if (status_.state == WorkerState::asleep) unpark();
   // Drawn here, so that another worker makes the same draws.
-  if (!request.sampling.seed) request.sampling.seed = random_();
-  const RequestId id = request.id;
+  if (auto* generate = std::get_if<GenerateRequest>(&request); generate != nullptr && !generate->sampling.seed) generate->sampling.seed = random_();
+  const RequestId id = std::visit([](const auto& one) { return one.id; }, request);
   Open& open = open_[id] = {&sink, key_of(request), std::move(request), std::nullopt, 0, false};
-  if (status_.state == WorkerState::ready) send(wire::Generate{open.request});  // Else when the next one is: hand_over().
+  if (status_.state == WorkerState::ready) send(command_of(open.request));  // Else when the next one is: hand_over().
 }
 
 void Supervisor::release(RequestId id) {

@@ -7,7 +7,7 @@
 // A request outlives its worker: when one dies, the next one is given what was asked
 // and what was already said, and the answer goes on (docs/resuming.md).
 //
-//   Errors   every request given to generate() gets exactly one Finished or
+//   Errors   every request given to accept() gets exactly one Finished or
 //            Failed, also when the worker dies or hangs (Watchdog). What follows
 //            a death is RestartPolicy's to say. A worker that says that it cannot
 //            load its model is not started again; status() then says why.
@@ -106,9 +106,9 @@ class Supervisor {
   boost::asio::awaitable<Result<wire::Counted>> count(Prompt prompt, bool wants_tokens);
 
   // Says no to a request that ended two workers; ask before anything is promised.
-  Result<void> may_run(const GenerateRequest& request) const;
+  Result<void> may_run(const ModelRequest& request) const;
   // `sink` must live until its last event or until release().
-  void generate(GenerateRequest request, EventSink& sink);
+  void accept(ModelRequest request, EventSink& sink);
   void release(RequestId id);  // The sink goes away: cancels what still runs, and forgets it.
   void pause(RequestId id);
   void resume(RequestId id);
@@ -128,7 +128,7 @@ class Supervisor {
   struct Open {
     EventSink* sink = nullptr;
     RequestKey key{};
-    GenerateRequest request;            // `said` and `events_to_skip` grow with the answer.
+    ModelRequest request;               // What it says was answered (`said` and `events_to_skip`, or `done`) grows with the answer.
     std::optional<Started> started;     // As the client was told; a second worker's is not passed on.
     std::int64_t position = 0;          // Tokens read and said.
     bool paused = false;

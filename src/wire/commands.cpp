@@ -161,6 +161,7 @@ Prompt read_prompt(Reader& reader) {
   prompt.tool_choice = read_tool_choice(reader);
   prompt.thinking = read_thinking(reader);
   prompt.json_schema = reader.text("json_schema");
+  prompt.inputs = reader.inputs("inputs");
   for (const std::string& image : reader.texts("images")) {
     auto bytes = base64_decode(image);
     if (!bytes) reader.fail("images", "an array of base64");
@@ -168,7 +169,7 @@ Prompt read_prompt(Reader& reader) {
   }
   const Json* messages = reader.find("messages");
   if (messages == nullptr) {
-    if (prompt.tokens.empty() && prompt.text.empty()) reader.fail("messages", "an array of messages, or text, or tokens");
+    if (prompt.tokens.empty() && prompt.text.empty() && prompt.inputs.empty()) reader.fail("messages", "an array of messages, or text, or tokens");
     return prompt;
   }
   if (!messages->is_array()) {
@@ -180,7 +181,7 @@ Prompt read_prompt(Reader& reader) {
     if (!message) return prompt;
     prompt.messages.push_back(*std::move(message));
   }
-  if (prompt.messages.empty() && prompt.tokens.empty() && prompt.text.empty()) reader.fail("messages", "at least one message");
+  if (prompt.messages.empty() && prompt.tokens.empty() && prompt.text.empty() && prompt.inputs.empty()) reader.fail("messages", "at least one message");
   return prompt;
 }
 
@@ -224,6 +225,13 @@ GenerateRequest read_generate(Reader& reader) {
       }
     }
   }
+  return request;
+}
+
+EmbedRequest read_embed(Reader& reader) {
+  EmbedRequest request{reader.id(), reader.inputs("inputs"), reader.integer<std::int32_t>("done").value_or(0)};
+  if (request.inputs.empty()) reader.fail("inputs", "at least one");
+  if (request.done < 0 || request.done > std::ssize(request.inputs)) reader.fail("done", "a number of inputs");
   return request;
 }
 
@@ -288,6 +296,7 @@ void put_prompt(Json& object, const Prompt& prompt) {
   }
   if (!prompt.text.empty()) object["text"] = prompt.text;
   if (!prompt.json_schema.empty()) object["json_schema"] = prompt.json_schema;
+  for (const EmbedInput& input : prompt.inputs) object["inputs"].push_back(wire::json_of(input));
   for (const std::string& image : prompt.images) object["images"].push_back(base64_encode(image));
 }
 
@@ -327,6 +336,11 @@ std::string encode(const Command& command) {
                    if (!request.marks.empty()) object["marks"] = request.marks;
                    if (request.keep_seconds != 0) object["keep_seconds"] = request.keep_seconds;
                  },
+                 [&](const Embed& embed) {
+                   object = {{"cmd", "embed"}, {"id", number_of(embed.request.id)}};
+                   for (const EmbedInput& input : embed.request.inputs) object["inputs"].push_back(wire::json_of(input));
+                   if (embed.request.done != 0) object["done"] = embed.request.done;
+                 },
                  [&](const Cancel& cancel) { object = {{"cmd", "cancel"}, {"id", number_of(cancel.id)}}; },
                  [&](const Pause& pause) { object = {{"cmd", "pause"}, {"id", number_of(pause.id)}}; },
                  [&](const Resume& resume) { object = {{"cmd", "resume"}, {"id", number_of(resume.id)}}; },
@@ -346,13 +360,14 @@ Result<Command> parse_command(std::string_view line) {
   Command command = Health{};
   if (name == "count") command = Count{reader.id(), read_prompt(reader), reader.boolean("wants_tokens")};
   else if (name == "generate") command = Generate{read_generate(reader)};
+  else if (name == "embed") command = Embed{read_embed(reader)};
   else if (name == "cancel") command = Cancel{reader.id()};
   else if (name == "pause") command = Pause{reader.id()};
   else if (name == "resume") command = Resume{reader.id()};
   else if (name == "health") command = Health{};
   else if (name == "memory") command = Memory{reader.text("level", true)};
   else if (name == "shutdown") command = Shutdown{};
-  else reader.fail("cmd", "one of count, generate, cancel, pause, resume, health, memory, shutdown");
+  else reader.fail("cmd", "one of count, generate, embed, cancel, pause, resume, health, memory, shutdown");
   if (reader.failed()) return reader.take_error();
   return command;
 }

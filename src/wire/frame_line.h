@@ -96,15 +96,18 @@ class Reader {
   RequestId id() { return RequestId{integer<std::uint64_t>("id", true).value_or(0)}; }
 
   std::vector<TokenId> tokens(const char* field) {
-    std::vector<TokenId> ids;
     const Json* value = find(field);
-    if (value == nullptr) return ids;
-    if (!value->is_array()) {
+    return value == nullptr ? std::vector<TokenId>() : tokens_in(*value, field);
+  }
+
+  std::vector<TokenId> tokens_in(const Json& value, const char* field) {
+    std::vector<TokenId> ids;
+    if (!value.is_array()) {
       fail(field, "an array of token ids");
       return ids;
     }
-    ids.reserve(value->size());
-    for (const Json& element : *value) {
+    ids.reserve(value.size());
+    for (const Json& element : value) {
       const auto token = as_integer<TokenId>(element);
       if (!token) {
         fail(field, "an array of token ids");
@@ -113,6 +116,22 @@ class Reader {
       ids.push_back(*token);
     }
     return ids;
+  }
+
+  // Each a text or an array of token ids.
+  std::vector<EmbedInput> inputs(const char* field) {
+    std::vector<EmbedInput> list;
+    const Json* value = find(field);
+    if (value == nullptr) return list;
+    if (!value->is_array()) {
+      fail(field, "an array of texts and arrays of token ids");
+      return list;
+    }
+    for (const Json& element : *value) {
+      if (element.is_string()) list.push_back({element.get<std::string>(), {}});
+      else list.push_back({{}, tokens_in(element, field)});
+    }
+    return list;
   }
 
   template <typename Int>
@@ -141,6 +160,7 @@ Error read_error(Reader& reader);
 
 std::string line_of(const Json& object);
 Json json_of(const Error& error);
+inline Json json_of(const EmbedInput& input) { return input.tokens.empty() ? Json(input.text) : Json(input.tokens); }
 inline std::uint64_t number_of(RequestId id) { return static_cast<std::uint64_t>(id); }
 
 template <typename... F>

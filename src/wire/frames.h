@@ -37,6 +37,10 @@ struct Generate {
   GenerateRequest request;
   bool operator==(const Generate&) const = default;
 };
+struct Embed {  // To a model that makes embeddings.
+  EmbedRequest request;
+  bool operator==(const Embed&) const = default;
+};
 struct Cancel {  // Answered by the request's `finish`, reason cancelled; unknown ids are ignored.
   RequestId id{};
   bool operator==(const Cancel&) const = default;
@@ -60,7 +64,7 @@ struct Shutdown {  // Cancel what runs, then exit 0. The end of stdin means: fin
   bool operator==(const Shutdown&) const = default;
 };
 
-using Command = std::variant<Count, Generate, Cancel, Pause, Resume, Health, Memory, Shutdown>;
+using Command = std::variant<Count, Generate, Embed, Cancel, Pause, Resume, Health, Memory, Shutdown>;
 
 std::string encode(const Command& command);  // With the newline.
 Result<Command> parse_command(std::string_view line);
@@ -100,6 +104,8 @@ struct Ready {  // Loaded: generate is answered from now on.
   std::string store_problem;  // this says why.
   bool sees = false;          // It takes images.
   std::string proof;          // EngineFacts::proof: the next worker's --proof.
+  std::int32_t vector_size = 0;  // It makes embeddings, of so many numbers, and generates nothing; 0: it generates.
+  std::string pooling;           // How it makes one vector of all its rows: mean, cls or last; empty: it generates.
   bool operator==(const Ready&) const = default;
 };
 struct Counted {
@@ -109,6 +115,7 @@ struct Counted {
   std::string opening;  // See GenerateRequest::opening; goes with the tokens. So does
   std::string origin;   // GenerateRequest::origin.
   std::vector<std::int32_t> marks;  // GenerateRequest::marks.
+  std::vector<EmbedInput> inputs;   // Those of the prompt, as tokens.
   bool operator==(const Counted&) const = default;
 };
 struct Event {  // Something happened to a request. Failed too answers a Count that could not be done.

@@ -98,12 +98,24 @@ TEST(Frames, ImagesComeBackAsTheyWere) {
   }
 }
 
+TEST(Frames, InputsComeBackAsTheyWere) {
+  const Embed embed{{RequestId{5}, {{"a \"text\"", {}}, {"", {1, 0, 7}}, {"", {}}}, 2}};
+  EXPECT_EQ(round_trip(embed), embed);
+  Count count{RequestId{3}, {}, true};
+  count.prompt.inputs = {{"x", {}}, {"", {4}}};
+  EXPECT_EQ(round_trip(count), count);
+}
+
+TEST(Frames, AVectorThatIsNoneIsRefused) {
+  for (const char* values : {"\"AAA=\"", "\"?\"", "[1]", "null"}) EXPECT_FALSE(parse_report(std::string(R"({"event":"embedded","id":1,"index":0,"values":)") + values + "}")) << values;
+}
+
 TEST(Frames, ReportsComeBackAsTheyWere) {
   const Hello hello{2, "0.1.0", "0.7.0"};
   EXPECT_EQ(report_round_trip(hello), hello);
-  const Ready ready{{"demo", "phi3", 12, 34, 56, 78}, 2, 4096, 99, "CPU", "model", "hermes", true, true, "/store", "why", true, "as it was tried"};
+  const Ready ready{{"demo", "phi3", 12, 34, 56, 78}, 2, 4096, 99, "CPU", "model", "hermes", true, true, "/store", "why", true, "as it was tried", 384, "mean"};
   EXPECT_EQ(report_round_trip(ready), ready);
-  const Counted counted{RequestId{2}, 2, {5, 6}, "<think>", "12-34", {1}};
+  const Counted counted{RequestId{2}, 2, {5, 6}, "<think>", "12-34", {1}, {{"", {7, 8}}}};
   EXPECT_EQ(report_round_trip(counted), counted);
   EXPECT_EQ(event_round_trip(Started{5, 2, 1}), (Started{5, 2, 1}));
   EXPECT_EQ(event_round_trip(Prefilled{5, 20}), (Prefilled{5, 20}));
@@ -121,6 +133,8 @@ TEST(Frames, ReportsComeBackAsTheyWere) {
   EXPECT_EQ(event_round_trip(with_call), with_call);
   const Finished finished{FinishReason::stop_sequence, "END", {10, 4, 3, 2}, {7}, 100, 200, "", {1, 0xfedcba9876543210}};
   EXPECT_EQ(event_round_trip(finished), finished);
+  const Embedded embedded{3, {0.1f, -2.5e-20f, 0}, 40, 90};
+  EXPECT_EQ(event_round_trip(embedded), embedded);
   const Failed failed = event_round_trip(Failed{{ErrorCode::overloaded, "no room"}});
   EXPECT_EQ(failed.error.code, ErrorCode::overloaded);
   EXPECT_EQ(failed.error.message, "no room");
@@ -169,6 +183,13 @@ TEST(Frames, ABadCommandNamesItsField) {
       {R"({"cmd":"count","id":1,"tokens":[1],"tool_choice":"some"})", "tool_choice"},
       {R"({"cmd":"count","id":1,"tokens":[1],"thinking":"maybe"})", "thinking"},
       {R"({"cmd":"generate","id":1,"max_tokens":4,"tokens":[1],"opening":1})", "opening"},
+      {R"({"cmd":"embed","id":1})", "inputs"},
+      {R"({"cmd":"embed","id":1,"inputs":[]})", "inputs"},
+      {R"({"cmd":"embed","id":1,"inputs":"a"})", "inputs"},
+      {R"({"cmd":"embed","id":1,"inputs":["a",7]})", "inputs"},
+      {R"({"cmd":"embed","id":1,"inputs":[[1,"b"]]})", "inputs"},
+      {R"({"cmd":"embed","id":1,"inputs":["a"],"done":2})", "done"},
+      {R"({"cmd":"embed","id":1,"inputs":["a"],"done":-1})", "done"},
   };
   for (const auto& [line, field] : cases) {
     const Result<Command> command = parse_command(line);

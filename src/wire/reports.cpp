@@ -1,7 +1,11 @@
 // Up to the server: frames.h, Report.
 #include <algorithm>
+#include <bit>
 #include <charconv>
+#include <cstring>
+#include <span>
 
+#include "base/base64.h"
 #include "wire/frame_line.h"
 
 namespace pensieve::wire {
@@ -37,6 +41,23 @@ StreamEvent read_finish(Reader& reader) {
   finished.prefill_us = reader.integer<std::int64_t>("prefill_us").value_or(0);
   finished.decode_us = reader.integer<std::int64_t>("decode_us").value_or(0);
   return finished;
+}
+
+// The numbers' bytes in base64, little-endian: as text they would be three times as long.
+std::string text_of(std::span<const float> values) {
+  static_assert(std::endian::native == std::endian::little);
+  return base64_encode({reinterpret_cast<const char*>(values.data()), values.size_bytes()});
+}
+
+std::vector<float> read_values(Reader& reader) {
+  const auto bytes = base64_decode(reader.text("values", true));
+  if (!bytes || bytes->size() % sizeof(float) != 0) {
+    reader.fail("values", "numbers of four bytes in base64");
+    return {};
+  }
+  std::vector<float> values(bytes->size() / sizeof(float));
+  if (!values.empty()) std::memcpy(values.data(), bytes->data(), bytes->size());
+  return values;
 }
 
 constexpr std::pair<const char*, std::uint64_t KvFacts::*> kKvNumbers[] = {
@@ -96,6 +117,8 @@ Ready read_ready(Reader& reader) {
   ready.store_problem = reader.text("store_problem");
   ready.sees = reader.boolean("sees");
   ready.proof = reader.text("proof");
+  ready.vector_size = reader.integer<std::int32_t>("vector_size").value_or(0);
+  ready.pooling = reader.text("pooling");
   const Json* model = reader.find("model");
   if (model == nullptr || !model->is_object()) {
     reader.fail("model", "an object");
@@ -151,6 +174,8 @@ std::string encode(const Report& report) {
                       {"store_problem", ready.store_problem},
                       {"sees", ready.sees},
                       {"proof", ready.proof}};
+            if (ready.vector_size != 0) object["vector_size"] = ready.vector_size;
+            if (!ready.pooling.empty()) object["pooling"] = ready.pooling;
           },
           [&](const Counted& counted) {
             event_object("counted", counted.id);
@@ -159,6 +184,7 @@ std::string encode(const Report& report) {
             if (!counted.opening.empty()) object["opening"] = counted.opening;
             if (!counted.origin.empty()) object["origin"] = counted.origin;
             if (!counted.marks.empty()) object["marks"] = counted.marks;
+            for (const EmbedInput& input : counted.inputs) object["inputs"].push_back(json_of(input));
           },
           [&](const Event& event) {
             std::visit(Overloaded{
@@ -191,6 +217,13 @@ std::string encode(const Report& report) {
                              object["json"] = input.json;
                            },
                            [&](const ToolCallEnded& ended) { made_object("tool_call_ended", event.id, ended); },
+                           [&](const Embedded& embedded) {
+                             event_object("embedded", event.id);
+                             object["index"] = embedded.index;
+                             object["values"] = text_of(embedded.values);
+                             object["done_tokens"] = embedded.done_tokens;
+                             object["total_tokens"] = embedded.total_tokens;
+                           },
                            [&](const Finished& finished) {
                              event_object("finish", event.id);
                              object["reason"] = spelled(kFinishReasons, finished.reason);
@@ -246,7 +279,7 @@ Result<Report> parse_report(std::string_view line) {
   } else if (name == "ready") {
     report = read_ready(reader);
   } else if (name == "counted") {
-    report = Counted{reader.id(), reader.integer<std::int32_t>("input_tokens", true).value_or(0), reader.tokens("tokens"), reader.text("opening"), reader.text("origin"), reader.tokens("marks")};
+    report = Counted{reader.id(), reader.integer<std::int32_t>("input_tokens", true).value_or(0), reader.tokens("tokens"), reader.text("opening"), reader.text("origin"), reader.tokens("marks"), reader.inputs("inputs")};
   } else if (name == "started") {
     report = Event{reader.id(), Started{reader.integer<std::int32_t>("input_tokens", true).value_or(0),
                                         reader.integer<std::int32_t>("cached_tokens").value_or(0),
@@ -264,6 +297,10 @@ Result<Report> parse_report(std::string_view line) {
     report = Event{reader.id(), ToolInput{reader.text("json", true), reader.tokens("tokens"), reader.sampled_us()}};
   } else if (name == "tool_call_ended") {
     report = Event{reader.id(), ToolCallEnded{reader.tokens("tokens"), reader.sampled_us()}};
+  } else if (name == "embedded") {
+    const RequestId id = reader.id();
+    report = Event{id, Embedded{reader.integer<std::int32_t>("index", true).value_or(0), read_values(reader),
+                                reader.integer<std::int32_t>("done_tokens").value_or(0), reader.integer<std::int32_t>("total_tokens").value_or(0)}};
   } else if (name == "finish") {
     const RequestId id = reader.id();
     report = Event{id, read_finish(reader)};

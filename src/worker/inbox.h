@@ -20,7 +20,7 @@ namespace pensieve {
 
 struct EndOfInput {};  // Finish what runs, then stop.
 
-using Order = std::variant<wire::Generate, wire::Cancel, wire::Pause, wire::Resume, wire::Memory, wire::Shutdown, EndOfInput>;
+using Order = std::variant<wire::Generate, wire::Embed, wire::Cancel, wire::Pause, wire::Resume, wire::Memory, wire::Shutdown, EndOfInput>;
 
 class Inbox {
  public:

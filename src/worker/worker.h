@@ -27,9 +27,9 @@ struct WorkerOptions {
   int out_fd = 1;
 };
 
-using EngineLoader = std::function<Result<std::unique_ptr<Engine>>(const std::function<void(double)>& on_progress)>;
+using ModelLoader = std::function<Result<LoadedModel>(const std::function<void(double)>& on_progress)>;
 
 // Says hello, loads, serves until shutdown or the end of input. Returns the exit code.
-int run_worker(const WorkerOptions& options, const EngineLoader& load);
+int run_worker(const WorkerOptions& options, const ModelLoader& load);
 
 }  // namespace pensieve

@@ -9,6 +9,8 @@
 //   never-ready      begins to load, and goes on with that
 //   only-health      loads, then answers health and nothing else
 //
+// With PENSIEVE_FAKE_EMBEDS it makes embeddings (src/engine/fake_embedder.h).
+//
 // With PENSIEVE_FAKE_FAULTS_ONCE, the path of a file, only the worker that finds it
 // does so, and removes it: the one after it is sound.
 #include <CLI/CLI.hpp>
@@ -20,6 +22,7 @@
 #include <cstdlib>
 
 #include "base/log.h"
+#include "engine/fake_embedder.h"
 #include "engine/fake_engine.h"
 #include "worker/last_word.h"
 #include "worker/wire_port.h"
@@ -93,7 +96,8 @@ int main(int argc, char** argv) {
   end_with_last_words();
   if (faults.find("only-health") != std::string::npos) return answer_health_only();
   worker.engine_version = "fake";
-  return run_worker(worker, [&](const auto&) -> Result<std::unique_ptr<Engine>> {
-    return std::unique_ptr<Engine>(std::make_unique<FakeEngine>(engine));
+  return run_worker(worker, [&](const auto&) -> Result<LoadedModel> {
+    if (std::getenv("PENSIEVE_FAKE_EMBEDS") != nullptr) return LoadedModel(std::make_unique<FakeEmbedder>(FakeEmbedderOptions{engine.slots, engine.context_tokens, engine.step_time}));
+    return LoadedModel(std::make_unique<FakeEngine>(engine));
   });
 }

@@ -40,6 +40,29 @@ for (const [name, kv, context] of cases) test(`${name}, ${kv}, 2 slots of ${cont
   assert.ok(predicted - peak <= Math.max(0.05 * peak, 32e6), `predicted ${mb(predicted)}, measured only ${mb(peak)}`);
 });
 
+// The context is filled by one input, in one step where the model needs it so; slots cost nothing.
+for (const [name, context] of [["tiny-bert", 2048], ["tiny-qwen3-embedding", 2048], ["minilm-l6", 512]]) test(`${name}, embeddings of inputs of ${context} tokens: predicted and measured`, { timeout: 900_000 }, async () => {
+  const path = standIn(name);
+  const { budget } = planOf(path, "--slots", "4", "--context", String(context));
+  assert.equal(budget.context_tokens, context);
+  const one = planOf(path, "--slots", "1", "--context", String(context)).budget;
+  for (const name of ["KV cache", "compute buffers", "engine work area", "KV export"]) assert.equal(line(budget, name), line(one, name));
+  const predicted = budget.total_bytes - line(budget, "requests") - line(budget, "server");
+  const worker = new Worker(bin("pensieve-worker"), ["--model", path, "--slots", "4", "--context", String(context), "--data-max", String(budget.worker_data_bytes_max)]);
+  const ready = await worker.ready();
+  assert.ok(ready.vector_size > 0);
+  assert.equal(ready.kv_bytes, line(budget, "KV cache"), "the engine allocates the KV cache that was planned");
+  const sampler = new Sampler(worker.child.pid);
+  const inputs = [context, 5, context].map((tokens) => Array.from({ length: tokens }, (_, i) => 300 + ((i * 7) % 3000)));
+  worker.send({ cmd: "embed", id: 1, inputs });
+  assert.equal((await worker.result(1)).last.event, "finish");
+  const { peak } = sampler.stop();
+  await worker.stop();
+  console.log(`# ${name} embeddings ${context}: predicted ${mb(predicted)}, measured ${mb(peak)}, ratio ${(predicted / peak).toFixed(3)}`);
+  assert.ok(peak <= predicted, `measured ${mb(peak)} above the predicted ${mb(predicted)}`);
+  assert.ok(predicted - peak <= Math.max(0.05 * peak, 32e6), `predicted ${mb(predicted)}, measured only ${mb(peak)}`);
+});
+
 test("a plan is made within a second", () => {
   const begun = performance.now();
   planOf(standIn("tiny"));

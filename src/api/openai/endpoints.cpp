@@ -6,6 +6,8 @@
 #include <random>
 
 #include "api/api.h"
+#include "api/openai/embedding_writer.h"
+#include "api/openai/embeddings_request.h"
 #include "api/openai/errors.h"
 #include "api/openai/request.h"
 #include "api/openai/writers.h"
@@ -37,12 +39,7 @@ bool Api::is_openai(std::string_view path) {
 
 boost::asio::awaitable<void> Api::openai(http::Exchange& exchange) {
   const http::Request& request = exchange.request();
-  if (request.path == "/v1/embeddings") {
-    metrics_.requests("invalid").Increment();
-    http::Reply reply = openai::error_reply(400, "embeddings are not made here: the loaded model generates text", request.id);
-    co_await exchange.reply(std::move(reply));
-    co_return;
-  }
+  if (request.path == "/v1/embeddings") co_return co_await embeddings(exchange);
   const Endpoint endpoint = endpoint_of(request.path);
   auto asked = endpoint.parse(request.body, may_see());
   if (!asked) {
@@ -53,6 +50,19 @@ boost::asio::awaitable<void> Api::openai(http::Exchange& exchange) {
   }
   const auto now = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   auto writer = endpoint.writer(new_id(), now, *asked);
+  co_await generate(exchange, openai::dialect(), std::move(asked->asked), std::move(writer));
+}
+
+boost::asio::awaitable<void> Api::embeddings(http::Exchange& exchange) {
+  const http::Request& request = exchange.request();
+  auto asked = openai::parse_embeddings(request.body);
+  if (!asked) {
+    metrics_.requests("invalid").Increment();
+    http::Reply reply = openai::dialect().refusal(asked.error(), request.id);
+    co_await exchange.reply(std::move(reply));
+    co_return;
+  }
+  auto writer = openai::embedding_writer(*asked);
   co_await generate(exchange, openai::dialect(), std::move(asked->asked), std::move(writer));
 }
 

@@ -19,7 +19,7 @@ std::string error_body(int status, const std::string& message) {
   const std::size_t colon = message.find(": ");
   const bool names_field = status == 400 && colon != std::string::npos && message.substr(0, colon).find(' ') == std::string::npos;
   // Agents look for this code to shorten their conversation.
-  const bool too_long = message.starts_with("prompt is too long");
+  const bool too_long = message.find("is too long: ") != std::string::npos;
   const nlohmann::ordered_json body = {{"error",
                                         {{"message", message},
                                          {"type", type_of(status)},

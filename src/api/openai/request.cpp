@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/image_rules.h"
+#include "api/openai/fields.h"
 #include "api/request_json.h"
 #include "base/base64.h"
 #include "base/utf8.h"
@@ -16,84 +17,15 @@
 namespace pensieve::openai {
 namespace {
 
-using Json = nlohmann::ordered_json;  // Schemas keep the order of their properties.
-
 constexpr std::size_t kStopsMax = 64;
 constexpr const char* kNoParameters = R"({"type":"object","properties":{}})";
 constexpr const char* kAnyObject = R"({"type":"object"})";
-
-Error wrong(std::string_view field, std::string_view expected) { return {ErrorCode::invalid_argument, fmt::format("{}: {}", field, expected)}; }
-
-// Reads fields and keeps the first complaint, so that a parser reads as a list of its fields.
-class Fields {
- public:
-  Fields(const Json& object, std::string place) : object_(object), place_(std::move(place)) {}
-
-  std::string path(std::string_view field) const { return place_.empty() ? std::string(field) : fmt::format("{}.{}", place_, field); }
-  void fail(std::string_view field, std::string_view expected) {
-    if (!error_) error_ = wrong(path(field), expected);
-  }
-  void take_over(const Fields& inner) {
-    if (!error_) error_ = inner.error_;
-  }
-  bool failed() const { return error_.has_value(); }
-  Error error() const { return *error_; }
-
-  const Json* find(const char* field) const {
-    const auto found = object_.find(field);
-    return found == object_.end() || found->is_null() ? nullptr : &*found;
-  }
-  std::string text(const char* field, bool required = false) {
-    const Json* value = find(field);
-    if (value != nullptr && value->is_string()) return value->get<std::string>();
-    if (value != nullptr || required) fail(field, value == nullptr ? "field required" : "must be a string");
-    return {};
-  }
-  bool boolean(const char* field, bool standard = false) {
-    const Json* value = find(field);
-    if (value == nullptr) return standard;
-    if (!value->is_boolean()) fail(field, "must be true or false");
-    return value->is_boolean() && value->get<bool>();
-  }
-  std::optional<float> number(const char* field, double low, double high) {
-    const Json* value = find(field);
-    if (value == nullptr) return std::nullopt;
-    const double number = value->is_number() ? value->get<double>() : std::nan("");
-    if (!(number >= low && number <= high)) {
-      fail(field, fmt::format("must be a number from {} to {}", low, high));
-      return std::nullopt;
-    }
-    return static_cast<float>(number);
-  }
-  std::optional<std::int64_t> integer(const char* field, std::int64_t low) {
-    const Json* value = find(field);
-    if (value == nullptr) return std::nullopt;
-    const bool fits = value->is_number_integer() && (!value->is_number_unsigned() || value->get<std::uint64_t>() <= INT64_MAX);
-    if (!fits || value->get<std::int64_t>() < low) {
-      fail(field, fmt::format("must be an integer of at least {}", low));
-      return std::nullopt;
-    }
-    return value->get<std::int64_t>();
-  }
-  // Fields that ask for something that is not there; their harmless values pass.
-  void only(const char* field, const Json& harmless, std::string_view why) {
-    const Json* value = find(field);
-    if (value != nullptr && *value != harmless && !(value->is_structured() && value->empty())) fail(field, why);
-  }
-
- private:
-  const Json& object_;
-  std::string place_;
-  std::optional<Error> error_;
-};
 
 std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 void read_common(Fields& fields, Request& request, const char* max_tokens) {
   Asked& asked = request.asked;
-  asked.model = fields.text("model", true);
-  if (asked.model.empty()) fields.fail("model", "must be a non-empty string");
-  if (asked.model.size() > 256) fields.fail("model", "must have at most 256 characters");
+  asked.model = fields.model();
   asked.stream = fields.boolean("stream");
   asked.max_tokens = static_cast<std::int32_t>(std::min<std::int64_t>(fields.integer(max_tokens, 1).value_or(INT32_MAX), INT32_MAX));
   Sampling& sampling = asked.sampling;
