@@ -94,7 +94,7 @@ class Embedder : public Model {
 // One token to run through the model.
 struct Row {
   SequenceId sequence{};
-  std::int32_t position = 0;
+  std::int32_t position = 0;  // Its place among the sequence's tokens, rows of pictures among them.
   TokenId token = 0;
   bool wants_logits = false;
 };
@@ -152,9 +152,9 @@ class Engine : public Model {
 
   virtual const KvShape* kv_shape() const = 0;
   virtual std::string kv_problem() const = 0;  // Why there is none, and no whole states, for a human.
-  // `sequence` now has cells for [0, tokens), of no meaning until each is written.
-  // What it held before is gone. On an error it is empty.
-  virtual Result<void> claim_kv(SequenceId sequence, std::int32_t tokens) = 0;
+  // `sequence` now has cells for these tokens, of no meaning until each is written. What it held before is gone. On an
+  // error it is empty: for pictures that were not looked at by this process (Sight::tokens_of()) it cannot, with some models.
+  virtual Result<void> claim_kv(SequenceId sequence, std::span<const TokenId> tokens) = 0;
   // One piece of the tokens [begin, begin + count).
   virtual void read_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<std::byte> out) const = 0;
   // The memory of a sequence that was forgotten whole goes back to the system until its cells are

@@ -246,9 +246,9 @@ void FakeEngine::forget(SequenceId sequence, std::int32_t from_position) {
   }
 }
 
-Result<void> FakeEngine::claim_kv(SequenceId sequence, std::int32_t tokens) {
-  sequences_[sequence].assign(static_cast<std::size_t>(tokens), 0);
-  second_piece_[sequence].assign(static_cast<std::size_t>(tokens), 0);
+Result<void> FakeEngine::claim_kv(SequenceId sequence, std::span<const TokenId> tokens) {
+  sequences_[sequence].assign(tokens.size(), 0);
+  second_piece_[sequence].assign(tokens.size(), 0);
   return {};
 }
 

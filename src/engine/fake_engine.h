@@ -65,7 +65,7 @@ class FakeEngine final : public Engine {
   Result<std::unique_ptr<Sampler>> make_sampler(const Sampling& sampling, const Grammar* grammar) override;
   const KvShape* kv_shape() const override { return options_.whole_states ? nullptr : &kv_shape_; }
   std::string kv_problem() const override { return {}; }
-  Result<void> claim_kv(SequenceId sequence, std::int32_t tokens) override;
+  Result<void> claim_kv(SequenceId sequence, std::span<const TokenId> tokens) override;
   void read_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<std::byte> out) const override;
   std::uint64_t give_back_kv(SequenceId sequence) override;
   void write_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<const std::byte> from, std::int32_t from_tokens) override;

@@ -18,10 +18,12 @@
 #include "base/check.h"
 #include "engine/attention/attention.h"
 #include "base/log.h"
+#include "core/picture_token.h"
 #include "engine/llama_attention.h"
 #include "engine/llama_engine.h"
 #include "engine/llama_grammar.h"
 #include "engine/llama_kv.h"
+#include "engine/llama_positions.h"
 #include "engine/llama_products.h"
 #include "engine/llama_proof.h"
 #include "engine/llama_rows.h"
@@ -68,6 +70,7 @@ class LlamaEngine final : public Engine {
         facts_(std::move(facts)),
         vocabulary_(make_llama_vocabulary(llama_model_get_vocab(model_.get()))),
         batch_(llama_batch_init(kStepRowsMax + facts_.slots, 0, 1)),
+        positions_(facts_.slots),
         kv_(LlamaKv::probe(context_.get(), model_.get(), watch_->kv, facts_.kernels)),
         states_(kv_ || !has_whole_states(model_.get()) ? Result<void>(Error{ErrorCode::unavailable, "not needed"}) : probe_llama_states(context_.get(), model_.get())),
         kv_type_(kv_type == KvType::f16 ? "f16" : "q8_0") {
@@ -85,6 +88,8 @@ class LlamaEngine final : public Engine {
   Result<void> load_sight(const SightOptions& options) {
     auto loaded = LlamaSight::load(options, model_.get(), &pulse_);
     if (!loaded) return std::move(loaded).error();
+    // A state that is put back whole does not say where its pictures stood.
+    if ((*loaded)->in_several_dimensions() && !kv_) return Error{ErrorCode::unavailable, fmt::format("--mmproj: '{}': pictures take positions of several dimensions (M-RoPE), and this model's state cannot be cut", options.path)};
     sight_ = *std::move(loaded);
     return {};
   }
@@ -120,13 +125,17 @@ class LlamaEngine final : public Engine {
   }
 
   void forget(SequenceId sequence, std::int32_t from_position) override {
-    llama_memory_seq_rm(llama_get_memory(context_.get()), static_cast<llama_seq_id>(sequence), from_position, -1);
+    const std::int32_t from = positions_.cut(sequence, from_position);
+    llama_memory_seq_rm(llama_get_memory(context_.get()), static_cast<llama_seq_id>(sequence), positions_.at(sequence, from), -1);
   }
 
   const Sight* sight() const override { return sight_.get(); }
   Result<void> see(SequenceId sequence, std::int32_t position, std::string_view image, std::int32_t part) override {
     CHECK(sight_, "only a model that sees is shown something");
-    return sight_->see(context_.get(), sequence, position, image, part);
+    const auto seen = sight_->see(context_.get(), sequence, positions_.at(sequence, position), image, part);
+    if (!seen) return seen.error();
+    positions_.saw(sequence, {position, seen->rows, seen->positions});
+    return {};
   }
 
   Result<std::unique_ptr<Sampler>> make_sampler(const Sampling& sampling, const Grammar* grammar) override {
@@ -147,9 +156,10 @@ class LlamaEngine final : public Engine {
     return has_whole_states(model_.get()) ? fmt::format("{}; {}", kv_.error().message, states_.error().message) : kv_.error().message;
   }
 
-  Result<void> claim_kv(SequenceId sequence, std::int32_t tokens) override {
+  Result<void> claim_kv(SequenceId sequence, std::span<const TokenId> tokens) override {
     forget(sequence, 0);
-    Result<void> claimed = kv_->claim(sequence, tokens);
+    auto cells = cells_of(sequence, tokens);
+    Result<void> claimed = cells ? kv_->claim(sequence, *cells) : Result<void>(std::move(cells).error());
     if (!claimed) forget(sequence, 0);
     return claimed;
   }
@@ -173,10 +183,33 @@ class LlamaEngine final : public Engine {
   void add_to_batch(const Row& row) {
     const std::int32_t i = batch_.n_tokens++;
     batch_.token[i] = row.token;
-    batch_.pos[i] = row.position;
+    batch_.pos[i] = positions_.at(row.sequence, row.position);
     batch_.n_seq_id[i] = 1;
     batch_.seq_id[i][0] = static_cast<llama_seq_id>(row.sequence);
     batch_.logits[i] = row.wants_logits ? 1 : 0;
+  }
+
+  // Where these tokens' cells stand. Notes their pictures.
+  Result<std::vector<LlamaKv::Cell>> cells_of(SequenceId sequence, std::span<const TokenId> tokens) {
+    std::vector<LlamaKv::Cell> cells;
+    cells.reserve(tokens.size());
+    for (std::size_t i = 0; i < tokens.size();) {
+      const auto index = static_cast<std::int32_t>(i);
+      const std::int32_t position = positions_.at(sequence, index);
+      const bool picture = is_picture(tokens[i]) && kv_->in_several_dimensions();
+      if (!picture) {
+        cells.push_back({position, position, position, tokens[i]});
+        ++i;
+        continue;
+      }
+      const auto grid = sight_ ? sight_->grid_of(tokens.subspan(i)) : std::nullopt;
+      if (!grid) return Error{ErrorCode::unavailable, "a picture of this prompt was not looked at here"};
+      for (std::int32_t row = 0; row < grid->rows; ++row) cells.push_back({position, position + row % grid->width, position + row / grid->width, LlamaKv::kNoToken});
+      positions_.saw(sequence, {index, grid->rows, grid->positions});
+      i += static_cast<std::size_t>(grid->rows);
+    }
+    if (cells.size() != tokens.size()) return Error{ErrorCode::internal, "a prompt ends in the midst of a picture"};
+    return cells;
   }
 
   // The engine runs sequences in one pass only if their numbers follow each other; beyond a gap it reads all weights
@@ -192,7 +225,7 @@ class LlamaEngine final : public Engine {
       std::uint64_t cells = 0;
       bool full = false;
       for (llama_seq_id gap = before + 1; gap < here; ++gap) {
-        const llama_pos held = llama_memory_seq_pos_max(llama_get_memory(context_.get()), gap) + 1;
+        const std::int32_t held = positions_.end(SequenceId{gap}, llama_memory_seq_pos_max(llama_get_memory(context_.get()), gap));
         full = full || held >= facts_.context_tokens;
         cells += static_cast<std::uint64_t>(held);
         fill_.push_back({SequenceId{gap}, held, 0, false});
@@ -210,6 +243,7 @@ class LlamaEngine final : public Engine {
   std::unique_ptr<PieceIndex> pieces_;  // Made for the first grammar.
   llama_batch batch_;
   std::atomic<std::uint64_t> pulse_ = 0;
+  LlamaPositions positions_;
   Result<LlamaKv> kv_;
   Result<void> states_;  // Good where there are whole states.
   const char* kv_type_;

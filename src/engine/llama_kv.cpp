@@ -17,7 +17,7 @@ namespace {
 //
 //   magic u32 | sequence u32 | streams u32
 //   for each stream:  cells u32            0, and nothing more, for those of other sequences
-//     cells times:    position i32 | sequences u32 (1) | sequence i32
+//     cells times:    position i32 | sequences u32 (1) | [column i32 | row i32 | token i32, with positions in several dimensions] | sequence i32
 //     values transposed u32 | layers u32 | 8 bytes
 //     keys of each layer:    type u32 | row bytes u64 | cells rows
 //     values of each layer:  type u32 | row bytes u64 | cells rows
@@ -91,23 +91,27 @@ void KvTensorWatch::look_at(ggml_tensor* tensor) {
 }
 
 template <typename Bytes, typename Data>
-void LlamaKv::describe(SequenceId sequence, std::int32_t tokens, const Bytes& bytes, const Data& data) const {
+void LlamaKv::describe(SequenceId sequence, std::span<const Cell> cells, const Bytes& bytes, const Data& data) const {
   const auto id = static_cast<std::uint32_t>(sequence);
   bytes(preamble_);
   bytes(bytes_of(id));
   bytes(bytes_of(streams_));
   for (std::uint32_t stream = 0; stream < streams_; ++stream) {
-    const std::uint32_t cells = stream == id ? static_cast<std::uint32_t>(tokens) : 0;
-    bytes(bytes_of(cells));
-    if (cells == 0) continue;
+    const std::uint32_t count = stream == id ? static_cast<std::uint32_t>(cells.size()) : 0;
+    bytes(bytes_of(count));
+    if (count == 0) continue;
     std::vector<std::uint32_t> meta;
-    meta.reserve(std::size_t{cells} * 3);
-    for (std::uint32_t position = 0; position < cells; ++position) meta.insert(meta.end(), {position, 1, id});
+    meta.reserve(std::size_t{count} * 6);
+    for (const Cell& cell : cells) {
+      meta.insert(meta.end(), {static_cast<std::uint32_t>(cell.position), 1});
+      if (several_dimensions_) meta.insert(meta.end(), {static_cast<std::uint32_t>(cell.column), static_cast<std::uint32_t>(cell.row), static_cast<std::uint32_t>(cell.token)});
+      meta.push_back(id);
+    }
     bytes(std::as_bytes(std::span(meta)));
     bytes(declaration_);
     for (std::size_t piece = 0; piece < pieces_.size(); ++piece) {
       bytes(pieces_[piece].header);
-      data(piece, pieces_[piece].token_bytes * cells);
+      data(piece, pieces_[piece].token_bytes * count);
     }
   }
 }
@@ -117,11 +121,12 @@ Result<LlamaKv> LlamaKv::probe(llama_context* context, const llama_model* model,
   if (llama_model_n_swa(model) > 0) return Error{ErrorCode::unavailable, "the model's sliding window cannot be cut in blocks"};
   if (llama_model_has_encoder(model)) return Error{ErrorCode::unavailable, "the model has an encoder"};
 
+  const auto token_at = [model](std::int32_t i) { return std::min(llama_vocab_n_tokens(llama_model_get_vocab(model)) - 1, i + 1); };
   llama_memory_t memory = llama_get_memory(context);
   llama_batch batch = llama_batch_init(kProbeTokens, 0, 1);
   batch.n_tokens = kProbeTokens;
   for (std::int32_t i = 0; i < kProbeTokens; ++i) {
-    batch.token[i] = std::min(llama_vocab_n_tokens(llama_model_get_vocab(model)) - 1, i + 1);
+    batch.token[i] = token_at(i);
     batch.pos[i] = i;
     batch.n_seq_id[i] = 1;
     batch.seq_id[i][0] = 0;
@@ -135,7 +140,10 @@ Result<LlamaKv> LlamaKv::probe(llama_context* context, const llama_model* model,
   LlamaKv kv;
   kv.context_ = context;
   kv.streams_ = llama_n_seq_max(context);
-  if (!kernels.empty()) kv.shape_.layout = fmt::format("{};", kernels);
+  const enum llama_rope_type rope = llama_model_rope_type(model);
+  kv.several_dimensions_ = rope == LLAMA_ROPE_TYPE_MROPE || rope == LLAMA_ROPE_TYPE_IMROPE;
+  if (kv.several_dimensions_) kv.shape_.layout = "several dimensions;";
+  if (!kernels.empty()) kv.shape_.layout += fmt::format("{};", kernels);
   std::vector<ggml_tensor*> tensors = watch.tensors();
   std::ranges::sort(tensors, [](const ggml_tensor* a, const ggml_tensor* b) {
     return std::pair(!holds_keys(a), layer_of(a)) < std::pair(!holds_keys(b), layer_of(b));
@@ -153,18 +161,18 @@ Result<LlamaKv> LlamaKv::probe(llama_context* context, const llama_model* model,
   // The engine's own export of those two tokens, taken apart.
   std::vector<std::byte> whole(llama_state_seq_get_size(context, 0));
   const std::size_t size = llama_state_seq_get_data(context, reinterpret_cast<std::uint8_t*>(whole.data()), whole.size(), 0);
-  constexpr std::size_t kFirstDeclaration = kPreambleBytes + 12 + 12 * kProbeTokens;
-  if (size != whole.size() || size < kFirstDeclaration + kDeclarationBytes) return fail("its size");
+  const std::size_t first_declaration = kPreambleBytes + 12 + (kv.several_dimensions_ ? 24 : 12) * kProbeTokens;
+  if (size != whole.size() || size < first_declaration + kDeclarationBytes) return fail("its size");
   const auto word = [&](std::size_t at) {
     std::uint32_t value = 0;
     std::memcpy(&value, whole.data() + at, sizeof(value));
     return value;
   };
   kv.preamble_.assign(whole.begin(), whole.begin() + kPreambleBytes);
-  kv.declaration_.assign(whole.begin() + kFirstDeclaration, whole.begin() + kFirstDeclaration + kDeclarationBytes);
-  const bool transposed = word(kFirstDeclaration) == 1;
-  if (std::size_t{word(kFirstDeclaration + 4)} * 2 != tensors.size()) return fail("its layers");
-  std::size_t at = kFirstDeclaration + kDeclarationBytes;
+  kv.declaration_.assign(whole.begin() + first_declaration, whole.begin() + first_declaration + kDeclarationBytes);
+  const bool transposed = word(first_declaration) == 1;
+  if (std::size_t{word(first_declaration + 4)} * 2 != tensors.size()) return fail("its layers");
+  std::size_t at = first_declaration + kDeclarationBytes;
   for (ggml_tensor* tensor : tensors) {
     Piece piece;
     piece.tensor = tensor;
@@ -186,10 +194,12 @@ Result<LlamaKv> LlamaKv::probe(llama_context* context, const llama_model* model,
   // Read here, and compared with what the engine says.
   std::vector<std::byte> made;
   made.reserve(size);
+  std::vector<Cell> probed;
+  for (std::int32_t i = 0; i < kProbeTokens; ++i) probed.push_back({i, i, i, token_at(i)});
   const auto take_part = [&](SequenceId sequence) {
     made.clear();
     kv.describe(
-        sequence, kProbeTokens, [&](std::span<const std::byte> bytes) { made.insert(made.end(), bytes.begin(), bytes.end()); },
+        sequence, probed, [&](std::span<const std::byte> bytes) { made.insert(made.end(), bytes.begin(), bytes.end()); },
         [&](std::size_t piece, std::size_t bytes) {
           made.resize(made.size() + bytes);
           kv.read(sequence, piece, 0, kProbeTokens, std::span(made).last(bytes));
@@ -201,8 +211,8 @@ Result<LlamaKv> LlamaKv::probe(llama_context* context, const llama_model* model,
   // Written into another sequence, or back into the first where there is but one.
   const SequenceId target{kv.streams_ > 1 ? 1 : 0};
   forget_all();
-  if (!kv.claim(target, kProbeTokens)) return fail("it does not take a sequence back");
-  std::size_t from = kFirstDeclaration + kDeclarationBytes;
+  if (!kv.claim(target, probed)) return fail("it does not take a sequence back");
+  std::size_t from = first_declaration + kDeclarationBytes;
   for (std::size_t piece = 0; piece < kv.pieces_.size(); ++piece) {
     from += kPieceHeaderBytes;
     const std::size_t bytes = kv.pieces_[piece].token_bytes * kProbeTokens;
@@ -215,7 +225,7 @@ Result<LlamaKv> LlamaKv::probe(llama_context* context, const llama_model* model,
   std::vector<std::byte> expected;
   std::size_t read_at = 0;
   kv.describe(
-      target, kProbeTokens,
+      target, probed,
       [&](std::span<const std::byte> bytes) {
         expected.insert(expected.end(), bytes.begin(), bytes.end());
         read_at += bytes.size();
@@ -231,15 +241,15 @@ Result<LlamaKv> LlamaKv::probe(llama_context* context, const llama_model* model,
   return kv;
 }
 
-Result<void> LlamaKv::claim(SequenceId sequence, std::int32_t tokens) {
+Result<void> LlamaKv::claim(SequenceId sequence, std::span<const Cell> cells) {
   std::size_t size = 0;
-  describe(sequence, tokens, [&](std::span<const std::byte> bytes) { size += bytes.size(); }, [&](std::size_t, std::size_t bytes) { size += bytes; });
+  describe(sequence, cells, [&](std::span<const std::byte> bytes) { size += bytes.size(); }, [&](std::size_t, std::size_t bytes) { size += bytes; });
   SparseBuffer buffer(size);
   bool good = buffer.good();
   std::size_t at = 0;
   if (good) {
     describe(
-        sequence, tokens,
+        sequence, cells,
         [&](std::span<const std::byte> bytes) {
           good = good && buffer.put(at, bytes);
           at += bytes.size();

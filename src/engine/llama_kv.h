@@ -11,7 +11,7 @@
 //
 //   Owns     nothing of the engine's; the tensors live as long as the context.
 //   Threads  the engine thread, between two steps.
-//   Units    tokens; position p of a sequence lies in cell p of its stream.
+//   Units    tokens; the token at index i of a sequence lies in cell i of its stream.
 #pragma once
 
 #include <ggml-backend.h>
@@ -47,8 +47,17 @@ class LlamaKv {
   // this model's cells cannot be moved. `kernels` names what of ours made them, for the layout; empty: nothing.
   static Result<LlamaKv> probe(llama_context* context, const llama_model* model, KvTensorWatch& watch, std::string_view kernels);
 
+  static constexpr TokenId kNoToken = LLAMA_TOKEN_NULL;
+  struct Cell {
+    std::int32_t position = 0;
+    // Of models with positions in several dimensions:
+    std::int32_t column = 0, row = 0;  // of text the position again,
+    TokenId token = 0;                 // and what stands there; of a picture kNoToken.
+  };
+
   const KvShape& shape() const { return shape_; }
-  Result<void> claim(SequenceId sequence, std::int32_t tokens);
+  bool in_several_dimensions() const { return several_dimensions_; }  // M-RoPE.
+  Result<void> claim(SequenceId sequence, std::span<const Cell> cells);
   void read(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<std::byte> out) const;
   void write(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<const std::byte> from, std::int32_t from_tokens);
   // Pages that hold nothing but cells of this sequence. They read as zeros then, which are good cells.
@@ -66,10 +75,11 @@ class LlamaKv {
   };
   // Calls `bytes(span)` for what is declared and `data(piece, size)` for what is content, in the order of an export.
   template <typename Bytes, typename Data>
-  void describe(SequenceId sequence, std::int32_t tokens, const Bytes& bytes, const Data& data) const;
+  void describe(SequenceId sequence, std::span<const Cell> cells, const Bytes& bytes, const Data& data) const;
 
   llama_context* context_ = nullptr;
   std::uint32_t streams_ = 0;
+  bool several_dimensions_ = false;
   std::vector<std::byte> preamble_;    // Before the sequence's id.
   std::vector<std::byte> declaration_; // Between the cells and the first piece.
   std::vector<Piece> pieces_;

@@ -4,8 +4,10 @@
 #include <ggml-backend.h>
 #include <mtmd-helper.h>
 
+#include <algorithm>
 #include <exception>
 #include <filesystem>
+#include <utility>
 
 #include "base/log.h"
 #include "base/sha256.h"
@@ -17,6 +19,11 @@ namespace {
 
 // What resizing an image and cutting it into tiles takes beside its decoding.
 constexpr std::uint64_t kTilesBytes = 64u << 20;
+
+constexpr std::size_t kGridsMax = 4096;
+
+// By its first ids no other picture is called so: 120 bits of its digest.
+std::vector<TokenId> name_of(std::span<const TokenId> ids) { return {ids.begin(), ids.begin() + kPictureRowsMin}; }
 
 // The library tells its troubles in its log alone.
 thread_local std::string last_complaint;
@@ -59,6 +66,22 @@ Error unusable(const SightOptions& options, const std::string& why) {
   return {ErrorCode::corrupt, fmt::format("--mmproj: '{}' could not be loaded for this model: {}", options.path, last_complaint.empty() ? why : last_complaint)};
 }
 
+// nullopt: its positions are not those of rows of equal length, one after the other.
+std::optional<LlamaSight::Grid> grid_in(const mtmd_context* context, const mtmd_input_chunk* chunk) {
+  const auto rows = static_cast<std::int32_t>(mtmd_input_chunk_get_n_tokens(chunk));
+  LlamaSight::Grid grid{rows, rows, mtmd_input_chunk_get_n_pos(chunk)};
+  if (!mtmd_decode_use_mrope(context)) return grid.positions == rows ? std::optional(grid) : std::nullopt;
+  std::vector<mtmd_decoder_pos> places(static_cast<std::size_t>(rows));
+  mtmd_helper_image_get_decoder_pos(mtmd_input_chunk_get_tokens_image(chunk), 0, places.data());
+  grid.width = 1;
+  for (const mtmd_decoder_pos& place : places) grid.width = std::max(grid.width, static_cast<std::int32_t>(place.x) + 1);
+  for (std::int32_t row = 0; row < rows; ++row) {
+    const mtmd_decoder_pos& place = places[static_cast<std::size_t>(row)];
+    if (place.t != 0 || std::cmp_not_equal(place.x, row % grid.width) || std::cmp_not_equal(place.y, row / grid.width)) return std::nullopt;
+  }
+  return grid;
+}
+
 }  // namespace
 
 Result<std::uint64_t> LlamaSight::bytes_needed(const SightOptions& options) {
@@ -86,9 +109,6 @@ Result<std::unique_ptr<LlamaSight>> LlamaSight::load(const SightOptions& options
   Context context(mtmd_init_from_file(options.path.c_str(), model, params));
   if (!context) return unusable(options, "the engine gave no reason");
   if (!mtmd_support_vision(context.get())) return Error{ErrorCode::unavailable, fmt::format("--mmproj: '{}' is not for images", options.path)};
-  if (mtmd_decode_use_mrope(context.get())) {
-    return Error{ErrorCode::unavailable, fmt::format("--mmproj: '{}': images of this model take positions of several dimensions (M-RoPE), which is not possible here yet", options.path)};
-  }
   return std::unique_ptr<LlamaSight>(new LlamaSight(std::move(context), options));
 }
 
@@ -126,7 +146,12 @@ Result<std::vector<TokenId>> LlamaSight::tokens_of(std::string_view image) const
     if (rows < kPictureRowsMin || (at_once && rows > options_.rows_max)) {
       return Error{ErrorCode::invalid_argument, fmt::format("this image becomes {} rows; from {} to {} are possible", rows, kPictureRowsMin, at_once ? options_.rows_max : INT32_MAX)};
     }
+    const auto grid = grid_in(context_.get(), chunk);
+    if (!grid) return Error{ErrorCode::invalid_argument, "this image takes positions in a way that is not known here"};
     const std::vector<TokenId> ids = picture_tokens(digest, part++, rows);
+    const MutexLock lock(grids_mutex_);
+    if (grids_.size() >= kGridsMax) grids_.clear();
+    grids_[name_of(ids)] = *grid;
     tokens.insert(tokens.end(), ids.begin(), ids.end());
   }
   if (part == 0) return Error{ErrorCode::invalid_argument, "this image becomes nothing that the model reads"};
@@ -140,7 +165,14 @@ Result<void> LlamaSight::check(std::string_view image) const {
   return {};
 }
 
-Result<void> LlamaSight::see(llama_context* context, SequenceId sequence, std::int32_t position, std::string_view image, std::int32_t part) {
+std::optional<LlamaSight::Grid> LlamaSight::grid_of(std::span<const TokenId> rows) const {
+  if (rows.size() < static_cast<std::size_t>(kPictureRowsMin)) return std::nullopt;
+  const MutexLock lock(grids_mutex_);
+  const auto found = grids_.find(name_of(rows));
+  return found == grids_.end() || std::cmp_less(rows.size(), found->second.rows) ? std::nullopt : std::optional(found->second);
+}
+
+Result<LlamaSight::Grid> LlamaSight::see(llama_context* context, SequenceId sequence, llama_pos position, std::string_view image, std::int32_t part) {
   const MutexLock lock(decoding_);
   const auto chunks = chunks_of(image, true);
   if (!chunks) return chunks.error();
@@ -153,8 +185,9 @@ Result<void> LlamaSight::see(llama_context* context, SequenceId sequence, std::i
     const int code = mtmd_helper_decode_image_chunk(context_.get(), context, chunk, mtmd_get_output_embd(context_.get()), position, static_cast<llama_seq_id>(sequence), options_.rows_max, &after, nullptr, nullptr);
     if (code == 1) return Error{ErrorCode::overloaded, "the KV cache has no room for this image"};
     if (code != 0) return Error{ErrorCode::internal, fmt::format("the engine failed an image (code {}): {}", code, last_complaint)};
-    if (after - position != static_cast<llama_pos>(mtmd_input_chunk_get_n_tokens(chunk))) return Error{ErrorCode::internal, "an image took other positions than it has rows"};
-    return {};
+    const auto grid = grid_in(context_.get(), chunk);
+    if (!grid || after - position != grid->positions) return Error{ErrorCode::internal, "an image took other positions than were expected"};
+    return *grid;
   }
   return Error{ErrorCode::internal, "an image has fewer parts than it had"};
 }

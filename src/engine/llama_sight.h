@@ -1,10 +1,9 @@
 // Images through libmtmd, the engine's own multimodal library (docs/decisions/0012):
 // a projector file beside the model turns a picture into rows of the model's input.
 //
-// Not taken: projectors whose rows do not follow one another in position (M-RoPE), for
-// here a position is an index into the tokens; those for sound.
+// Not taken: projectors for sound.
 //
-//   Owns     the projector: its weights and buffers.
+//   Owns     the projector: its weights and buffers; how the pictures looked at lately lie.
 //   Threads  tokens_of() and check() from any; see() from the engine's. One image is decoded at a time.
 #pragma once
 
@@ -12,8 +11,12 @@
 #include <mtmd.h>
 
 #include <atomic>
+#include <map>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "base/mutex.h"
 #include "engine/engine.h"
@@ -37,7 +40,14 @@ class LlamaSight final : public Sight {
 
   Result<std::vector<TokenId>> tokens_of(std::string_view image) const override;
   Result<void> check(std::string_view image) const override;
-  Result<void> see(llama_context* context, SequenceId sequence, std::int32_t position, std::string_view image, std::int32_t part);
+  // How a picture lies: rows of so many columns, one after the other; and how far positions go on behind it.
+  struct Grid {
+    std::int32_t rows = 0, width = 0, positions = 0;
+  };
+  Result<Grid> see(llama_context* context, SequenceId sequence, llama_pos position, std::string_view image, std::int32_t part);
+  bool in_several_dimensions() const { return mtmd_decode_use_mrope(context_.get()); }  // M-RoPE.
+  // Of the picture that `rows` begins with, if tokens_of() saw it lately.
+  std::optional<Grid> grid_of(std::span<const TokenId> rows) const;
 
  private:
   struct Deleter {
@@ -55,6 +65,8 @@ class LlamaSight final : public Sight {
   Context context_;
   SightOptions options_;
   mutable Mutex decoding_;
+  mutable Mutex grids_mutex_;
+  mutable std::map<std::vector<TokenId>, Grid> grids_ GUARDED_BY(grids_mutex_);  // By the first kPictureRowsMin ids.
 };
 
 }  // namespace pensieve

@@ -138,7 +138,7 @@ std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt, s
   slot.tails.clear();
   slot.prefilled = slot.blocks_wanted = slot.blocks_looked_at = 0;
   if (length == 0) return target;
-  if (const Result<void> claimed = engine_.claim_kv(target, length); !claimed) {
+  if (const Result<void> claimed = engine_.claim_kv(target, prompt.first(static_cast<std::size_t>(length))); !claimed) {
     log::warn("kv: {}", claimed.error().message);
     return target;
   }
@@ -195,9 +195,11 @@ void KvKeeper::restore_some(SequenceId id) {
   slot.tokens = filled.tokens;
   slot.tails = filled.tails;
   slot.prefilled = total;
-  if (filled.done < total) cut(id, filled.done);
-  (from_store ? tokens_from_store_ : tokens_from_slots_) += static_cast<std::uint64_t>(filled.done);
-  slot.blocks_wanted = slot.blocks_looked_at = from_store ? filled.done / kBlockTokens : 0;
+  // What broke off may have done so in the midst of a picture.
+  const std::int32_t done = filled.done == total ? total : resumable(filled.tokens, filled.done);
+  if (done < total) cut(id, done);
+  (from_store ? tokens_from_store_ : tokens_from_slots_) += static_cast<std::uint64_t>(done);
+  slot.blocks_wanted = slot.blocks_looked_at = from_store ? done / kBlockTokens : 0;
   if (!from_store) return;
   std::vector<BlockKey> used;
   for (const Part& part : std::span(filled.parts).first(filled.parts_done)) used.push_back(part.key);

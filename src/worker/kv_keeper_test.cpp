@@ -87,6 +87,17 @@ TEST_F(KvKeeperTest, AnotherPictureIsNoHitInTheStore) {
   }
 }
 
+TEST_F(KvKeeperTest, WhatBreaksOffInAPictureIsCutBeforeIt) {
+  const auto tokens = with_picture(200, kCat, 100, 400);
+  const auto first = run(tokens, 3, false);
+  const SequenceId second = *keeper_->take_slot(tokens, 0s);
+  keeper_->restore_some(second);  // A block: it ends in the picture.
+  ASSERT_TRUE(keeper_->restoring(second));
+  keeper_->spoiled(first.slot);
+  while (keeper_->restoring(second)) keeper_->restore_some(second);
+  EXPECT_EQ(keeper_->held(second), 200);
+}
+
 // With one row of it in the first block two pictures may have the same name there, whose later rows differ: they
 // would be mixed. Here they are made so.
 TEST_F(KvKeeperTest, PicturesThatBeginAlikeAreNotMixed) {

@@ -128,7 +128,9 @@ void SelfCheck::moved(int turn) {
     engine_.read_kv(first_, piece, 0, cuts_[2], cells.back());
   }
   change_places();
-  if (const Result<void> claimed = engine_.claim_kv(first_, cuts_[2]); !claimed) return end(fmt::format("it could not be tried: {}", claimed.error().message));
+  std::vector<TokenId> tokens;
+  for (std::int32_t at = 0; at < cuts_[2]; ++at) tokens.push_back(token_at(engine_, at, false));
+  if (const Result<void> claimed = engine_.claim_kv(first_, tokens); !claimed) return end(fmt::format("it could not be tried: {}", claimed.error().message));
   for (std::size_t piece = 0; piece < pieces.size(); ++piece) engine_.write_kv(first_, piece, 0, cuts_[2], cells[piece], cuts_[2]);
 }
 

@@ -46,7 +46,7 @@ class TellingEngine final : public Engine {
   Result<std::unique_ptr<Sampler>> make_sampler(const Sampling& sampling, const Grammar* grammar) override { return under_.make_sampler(sampling, grammar); }
   const KvShape* kv_shape() const override { return under_.kv_shape(); }
   std::string kv_problem() const override { return {}; }
-  Result<void> claim_kv(SequenceId sequence, std::int32_t tokens) override { return under_.claim_kv(sequence, tokens); }
+  Result<void> claim_kv(SequenceId sequence, std::span<const TokenId> tokens) override { return under_.claim_kv(sequence, tokens); }
   void read_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<std::byte> out) const override {
     under_.read_kv(sequence, piece, begin, count, out);
   }

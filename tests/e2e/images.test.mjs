@@ -4,12 +4,13 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { crc32, deflateSync } from "node:zlib";
+import { root, start as startServer } from "../../bench/servers.mjs";
 import { bin } from "./programs.mjs";
 import { ask, call, Server, turns } from "./server.mjs";
 
@@ -192,7 +193,9 @@ describe("images, scripted", () => {
   });
 });
 
-describe("images, through the engine", () => {
+// Of the second all rows of a picture stand at one position (M-RoPE).
+// Not quantised: our products round otherwise than the engine's, and it is held to the engine's own server.
+for (const [shape, projector, quant] of [["tiny", "tiny-sight", "q4_k"], ["tiny-qwen2vl", "tiny-sight-mrope", "f16"]]) describe(`images, through the engine, ${shape}`, () => {
   let folder;
   let model;
   let server;
@@ -200,8 +203,8 @@ describe("images, through the engine", () => {
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), "pensieve-images-"));
     model = join(folder, "tiny.gguf");
-    execFileSync(bin("pensieve-make-model"), ["tiny", model], { stdio: "ignore" });
-    execFileSync(bin("pensieve-make-model"), ["tiny-sight", join(folder, "mmproj-tiny.gguf")], { stdio: "ignore" }); // Found beside the model.
+    execFileSync(bin("pensieve-make-model"), [shape, model, "--quant", quant], { stdio: "ignore" });
+    execFileSync(bin("pensieve-make-model"), [projector, join(folder, "mmproj-tiny.gguf")], { stdio: "ignore" }); // Found beside the model.
     server = await start();
   });
   after(async () => {
@@ -306,6 +309,25 @@ describe("images, through the engine", () => {
     assert.match(await refused(largeWebp, "image/webp"), /this image takes more than \d+ MiB to decode/);
     assert.match(await refused("II*", "image/tiff"), /must be 'image\/png', 'image\/jpeg', 'image\/gif' or 'image\/webp'/);
     assert.equal((await server.health()).worker.restarts, restarts, "nobody died of it");
+  });
+
+  test("what the engine's own server says of the same picture", { skip: existsSync(join(root, "build/engine/root/usr/bin/llama-server")) && shape === "tiny-qwen2vl" ? false : "the rows of the other follow one another" }, async () => {
+    const theirs = await startServer("llama-server", model, ["--mmproj", join(folder, "mmproj-tiny.gguf"), "-c", "2048", "--parallel", "1", "--no-repack"]);
+    try {
+      const mark = (await (await fetch(`${theirs.url}/props`)).json()).media_marker ?? "<__media__>";
+      for (const picture of [red, stripes, png(200, 40, (x, y) => [(x * 7) % 256, (y * 5) % 256, (x * y) % 256])]) {
+        const ours = await said(server, [image(picture), text("What is there to be seen?"), image(stripes), text("And there?")], { max_tokens: 24 });
+        const prompt_string = `<|im_start|>user\n${mark}\n\nWhat is there to be seen?\n\n${mark}\n\nAnd there?<|im_end|>\n<|im_start|>assistant\n`;
+        const reply = await (await fetch(`${theirs.url}/completion`, {
+          method: "POST", headers: { "content-type": "application/json" },
+          body: JSON.stringify({ prompt: { prompt_string, multimodal_data: [picture, stripes].map((bytes) => bytes.toString("base64")) }, n_predict: 24, temperature: 0 }),
+        })).json();
+        assert.equal(reply.tokens_evaluated, ours.usage.input_tokens + ours.usage.cache_read_input_tokens + (ours.usage.cache_creation_input_tokens ?? 0), JSON.stringify(reply));
+        assert.equal(ours.text, reply.content);
+      }
+    } finally {
+      theirs.child.kill("SIGKILL");
+    }
   });
 
   test("the projector is in the plan, and one that does not fit is said", async () => {

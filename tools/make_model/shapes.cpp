@@ -33,6 +33,8 @@ constexpr Shape kShapes[] = {
      .heads = 4, .kv_heads = 2, .head_width = 64, .feed_forward = 768, .vocabulary = 4096, .context = 32768, .rope_base = 1e6f, .own_output = true, .layer_kinds = "ccacca"},
     {.name = "tiny-mamba2", .title = "Tiny stand-in (mamba2, recurrent)", .architecture = "mamba2", .family = Family::chatml, .layers = 4, .width = 256,
      .heads = 8, .kv_heads = 0, .head_width = 64, .feed_forward = 0, .vocabulary = 4096, .context = 32768, .own_output = true, .state_width = 64},
+    {.name = "tiny-qwen2vl", .title = "Tiny stand-in (qwen2vl, M-RoPE)", .architecture = "qwen2vl", .family = Family::chatml, .layers = 3, .width = 256, .heads = 4,
+     .kv_heads = 2, .head_width = 64, .feed_forward = 768, .vocabulary = 4096, .context = 32768, .rope_base = 1e6f, .own_output = true},
     {.name = "tiny-bert", .title = "Tiny stand-in (bert, embeddings)", .architecture = "bert", .family = Family::bert, .layers = 3, .width = 128, .heads = 4,
      .kv_heads = 4, .head_width = 32, .feed_forward = 512, .vocabulary = 4096, .context = 2048, .pooling = Pooling::mean},
     {.name = "tiny-qwen3-embedding", .title = "Tiny stand-in (qwen3, embeddings)", .architecture = "qwen3", .family = Family::chatml, .layers = 3, .width = 256,
@@ -82,7 +84,7 @@ class Drawing {
       else if (architecture == "gemma3") gemma3_layer();
       else if (architecture == "lfm2") lfm2_layer(s_.layer_kinds[i] == 'a');
       else if (architecture == "mamba2") mamba2_layer();
-      else llama_layer(architecture.starts_with("qwen3"));
+      else llama_layer(architecture.starts_with("qwen3"), architecture == "qwen2vl");
     }
     return std::move(made_);
   }
@@ -129,6 +131,11 @@ class Drawing {
       number("expert_count", s_.experts);
       number("expert_used_count", s_.experts_used);
       number("expert_feed_forward_length", s_.feed_forward);
+    }
+    // How many pairs of a head turn by time, by row and by column.
+    if (std::string_view(s_.architecture) == "qwen2vl") {
+      const auto sixteenths = [&](std::int64_t count) { return static_cast<std::int32_t>(s_.head_width * count / 16); };
+      made_.numbers.emplace_back("rope.dimension_sections", std::vector<std::int32_t>{sixteenths(2), sixteenths(3), sixteenths(3), 0});
     }
     if (s_.window > 0) number("attention.sliding_window", s_.window);
     if (s_.family == Family::granite) granite_scales();
@@ -189,9 +196,13 @@ class Drawing {
     tensor(block_ + "ffn_down_exps.weight", Precision::weight, {s_.feed_forward, s_.width, s_.experts});
   }
 
-  void llama_layer(bool head_norms) {
+  void llama_layer(bool head_norms, bool biases) {
     block_norm("attn_norm", s_.width);
     attention(head_norms);
+    if (biases) {
+      tensor(block_ + "attn_q.bias", Precision::full, {s_.heads * s_.head_width});
+      for (const char* part : {"attn_k.bias", "attn_v.bias"}) tensor(block_ + part, Precision::full, {s_.kv_heads * s_.head_width});
+    }
     block_norm("ffn_norm", s_.width);
     if (s_.experts > 0) experts();
     else feed_forward();
