@@ -39,7 +39,7 @@ const { values: options } = parseArgs({
     "peer-args": { type: "string", default: "" },       // More flags for llama-server; they win over those below.
     "no-peer-saves": { type: "boolean", default: false }, // At the restart llama-server's slots are not saved to files and put back.
     folder: { type: "string", default: tmpdir() },      // Where the store and those files lie meanwhile.
-    plain: { type: "boolean", default: false },         // Answers go back as they came, results as text; else a call is put behind each answer.
+    calls: { type: "boolean", default: false },         // A call that nobody sampled is put behind each answer (see below); else answers go back as they came, results as text.
     verbose: { type: "boolean", default: false },       // A line for each turn that computed more than the ideal.
     out: { type: "string" },
   },
@@ -84,7 +84,7 @@ const clients = [0, 1].map((client) => {
 });
 const half = Math.floor(count.turns / 2); // The restart comes after so many turns of each.
 
-const tools = ["read_file", "run"].map((name) => ({ name, description: `Tool ${name}`, input_schema: { type: "object", properties: { what: { type: "string" } } } }));
+const tools = !options.calls ? undefined : ["read_file", "run"].map((name) => ({ name, description: `Tool ${name}`, input_schema: { type: "object", properties: { what: { type: "string" } } } }));
 let wordsPerToken; // Of the filler, as the model counts it.
 const text = (number, tokens) => filler(number, tokens * wordsPerToken);
 const opening = (conversation) => [{ role: "user", content: filler(100 + conversation, 40) }];
@@ -135,6 +135,7 @@ async function answered(server, body) {
   }
   const ended = performance.now();
   const cached = usage.cache_read_input_tokens ?? 0;
+  if (usage.input_tokens === undefined) throw new Error(`${server.name}: an answer without usage.input_tokens`);
   const computed = usage.input_tokens + (usage.cache_creation_input_tokens ?? 0);
   return { said, computed, prompt: computed + cached, sampled: usage.output_tokens, first: ((first ?? ended) - begun) / 1000, seconds: (ended - begun) / 1000 };
 }
@@ -175,10 +176,10 @@ async function pass(name, number, context, folder) {
       if (before) {
         const result = text(1000 * (conversation + 1) + turn, results[conversation][turn - 1]);
         const said = { type: "text", text: before.said || "." };
-        // The call is the client's own: what a model of random weights says is no call. So the turn is not the one that was
-        // sampled, and where tokenising its text gives other ids, these are computed: up to --tokens in each turn that no
-        // agent whose model calls would pay. With --plain the answer goes back alone.
-        if (options.plain) {
+        // What a model of random weights says is no call, so with --calls the call is the client's own. Then the turn is not the
+        // one that was sampled, and where tokenising its text gives other ids, these are computed: up to --tokens in each turn
+        // that no agent whose model calls would pay. Else the answer goes back alone, and the result as the user's text.
+        if (!options.calls) {
           history.push({ role: "assistant", content: [said] }, { role: "user", content: result });
         } else {
           history.push({ role: "assistant", content: [said, { type: "tool_use", id: `toolu_${turn}`, name: tools[turn % 2].name, input: { what: `w${turn}` } }] });
