@@ -30,7 +30,7 @@ def facts(program):
     """What there is: sets of names, and the defaults of the flags of serve."""
     run = lambda *a: subprocess.run([program, *a], capture_output=True, text=True, timeout=60).stdout
     top, serve = run("--help"), run("serve", "--help")
-    commands = set(re.findall(r"^  ([a-z]+)  ", top[top.index("Subcommands"):], re.M))
+    commands = set(re.findall(r"^  ([a-z]+)  ", top[top.lower().index("subcommands"):], re.M))
     helps = serve + "".join(run(c, "--help") for c in sorted(commands))
     flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", helps + top))
     defaults = {m[1]: m[2] for m in re.finditer(r"^\s+(--[a-z-]+) .*\[(.+)\]$", serve, re.M)}

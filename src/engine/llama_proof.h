@@ -1,6 +1,7 @@
 // Shows on the loaded model that what we put into the engine's graph computes what the
 // engine does: the same few tokens, once through the engine's own operations and once through
-// ours, must give the same logits but for rounding. A wrong scale, mask or layout gives more.
+// ours, must give the same logits but for rounding. A wrong scale, mask or layout gives more, with
+// any tokens; where rounding chooses other experts, others are tried.
 //
 //   Threads  the engine thread, before any sequence runs: it uses sequence 0 and forgets it.
 #pragma once
