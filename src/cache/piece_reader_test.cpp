@@ -73,7 +73,7 @@ TEST_F(PieceReaderTest, StopsAtTheFirstThatIsDamagedOrCannotBeRead) {
     std::size_t good = 0;
     while (pieces.next()) ++good;
     EXPECT_LE(good, 10u);
-    EXPECT_GE(good, 7u) << "others were read ahead";
+    EXPECT_GE(good, 4u) << "as many as lie in buffers may have been read before a slow one";
   }
   const auto begin = fs::file_size(path_) - kPieces * (piece_bytes_ + 8) - 8;
   std::fstream file(path_, std::ios::binary | std::ios::in | std::ios::out);
