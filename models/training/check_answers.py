@@ -33,7 +33,9 @@ def facts(program):
     commands = set(re.findall(r"^  ([a-z]+)  ", top[top.lower().index("subcommands"):], re.M))
     helps = serve + "".join(run(c, "--help") for c in sorted(commands))
     flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", helps + top))
-    defaults = {m[1]: m[2] for m in re.finditer(r"^\s+(--[a-z-]+) .*\[(.+)\]$", serve, re.M)}
+    # Newer versions of CLI11 break long lines.
+    entries = [" ".join(e.split()) for e in re.split(r"\n(?=\s+(?:-\w,\s+)?--[a-z])", serve)]
+    defaults = {m[1]: m[2] for e in entries if (m := re.match(r"(?:-\w, )?(--[a-z-]+) .*\[(.+)\]$", e))}
     makefile = (ROOT / "Makefile").read_text()
     code = read("src/api/**/*.cpp", "src/api/**/*.h", "src/http/*.cpp", "src/core/*.h", "apps/**/*.cpp", "src/supervisor/*.cpp", "src/admission/*.cpp")
     return {"flags": flags, "commands": commands, "defaults": defaults, "make": set(re.findall(r"^([a-z]+(?: [a-z]+)*):", makefile, re.M)),
