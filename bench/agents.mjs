@@ -18,7 +18,7 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { events, filler, median, pssBytes, start, stop } from "./servers.mjs";
+import { events, filler, median, pssBytes, startHeld, stop } from "./servers.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -140,16 +140,7 @@ async function answered(server, body) {
   return { said, computed, prompt: computed + cached, sampled: usage.output_tokens, first: ((first ?? ended) - begun) / 1000, seconds: (ended - begun) / 1000 };
 }
 
-// Servers of a pass that throws would outlive it.
-const running = new Set();
-async function begin(name, args) {
-  const server = await start(name, options.model, args);
-  running.add(server.child);
-  server.child.on("exit", () => running.delete(server.child));
-  return server;
-}
-process.on("exit", () => running.forEach((child) => child.kill("SIGTERM")));
-for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
+const begin = (name, args) => startHeld(name, options.model, args);
 
 const progress = (line) => process.stderr.isTTY && process.stderr.write(`\r${line.padEnd(78)}`);
 

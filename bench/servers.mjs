@@ -18,10 +18,13 @@ const freePort = () =>
   });
 
 // The private engine runtime brings its own loader; a packaged one is on the PATH.
+const engine = join(root, "build/engine/root/usr");
+const isPrivate = (name) => existsSync(join(engine, "bin", name));
+export const hasEngineTool = (name) => isPrivate(name) || process.env.PATH.split(":").some((folder) => existsSync(join(folder, name)));
+
 export function engineTool(name, model) {
-  const engine = join(root, "build/engine/root/usr");
   const lib = join(engine, "lib/x86_64-linux-gnu");
-  if (!existsSync(join(engine, "bin", name))) return { command: name, args: [], env: {} };
+  if (!isPrivate(name)) return { command: name, args: [], env: {} };
   return {
     command: join(lib, "ld-linux-x86-64.so.2"),
     args: ["--library-path", `${lib}:${join(lib, "llama")}`, join(engine, "bin", name)],
@@ -53,6 +56,20 @@ export async function start(name, model, args, onLog) {
   await untilReady(server);
   return server;
 }
+
+// As start(), for programs of many servers: one that throws, or is told to end, takes its servers with it.
+const held = new Set();
+export async function startHeld(...of) {
+  if (!process.listeners("exit").includes(endHeld)) {
+    process.on("exit", endHeld);
+    for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
+  }
+  const server = await start(...of);
+  held.add(server.child);
+  server.child.on("exit", () => held.delete(server.child));
+  return server;
+}
+const endHeld = () => held.forEach((child) => child.kill("SIGTERM"));
 
 export async function untilReady(server) {
   for (;;) {

@@ -9,7 +9,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { ask, events, filler, median, start, stop, untilReady } from "./servers.mjs";
+import { ask, events, filler, median, startHeld, stop, untilReady } from "./servers.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -47,16 +47,7 @@ async function measured(server, body) {
   return { text, computed, prompt: computed + cached, first: ((first ?? performance.now()) - begun) / 1000, rate: (usage.output_tokens - 1) / ((last - first) / 1000) };
 }
 
-// Both servers of a round that throws would outlive it.
-const running = new Set();
-const begin = async (name, args) => {
-  const server = await start(name, options.model, args);
-  running.add(server.child);
-  server.child.on("exit", () => running.delete(server.child));
-  return server;
-};
-process.on("exit", () => running.forEach((child) => child.kill("SIGTERM")));
-for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
+const begin = (name, args) => startHeld(name, options.model, args);
 
 const settle = () => new Promise((resolve) => setTimeout(resolve, 2500)); // What is stored behind the answer gets there.
 const folder = mkdtempSync(join(tmpdir(), "pensieve-bench-"));

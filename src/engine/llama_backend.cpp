@@ -114,6 +114,17 @@ ContextHandle make_context(llama_model* model, const llama_context_params& param
 
 std::string engine_complaint() { return last_engine_error; }
 
+void count_nodes(llama_context* context, std::atomic<std::uint64_t>& pulse) {
+  // Processors call it for every node of the graph; false means: go on.
+  llama_set_abort_callback(
+      context,
+      [](void* counter) {
+        static_cast<std::atomic<std::uint64_t>*>(counter)->fetch_add(1, std::memory_order_relaxed);
+        return false;
+      },
+      &pulse);
+}
+
 std::string metadata(const llama_model* model, const char* key) {
   std::array<char, 256> value{};
   const int length = llama_model_meta_val_str(model, key, value.data(), value.size());

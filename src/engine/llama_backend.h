@@ -6,6 +6,7 @@
 
 #include <llama.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -32,6 +33,9 @@ ContextHandle make_context(llama_model* model, const llama_context_params& param
 
 Error load_error(const std::string& path);
 std::string engine_complaint();  // What libllama's log said last of something that failed.
+
+// Adds to `pulse`, which outlives the context, for every node of a graph that processors compute.
+void count_nodes(llama_context* context, std::atomic<std::uint64_t>& pulse);
 
 std::string metadata(const llama_model* model, const char* key);  // Empty: it has no such key.
 // What a model's file and the backends say, whatever is made of it.

@@ -32,14 +32,7 @@ class LlamaEmbedder final : public Embedder {
         facts_(std::move(facts)),
         vocabulary_(make_llama_vocabulary(llama_model_get_vocab(model_.get()))),
         batch_(llama_batch_init(facts_.step_rows_max, 0, 1)) {
-    // Processors call it for every node of the graph; false means: go on.
-    llama_set_abort_callback(
-        context_.get(),
-        [](void* pulse) {
-          static_cast<std::atomic<std::uint64_t>*>(pulse)->fetch_add(1, std::memory_order_relaxed);
-          return false;
-        },
-        &pulse_);
+    count_nodes(context_.get(), pulse_);
   }
   ~LlamaEmbedder() override { llama_batch_free(batch_); }
   LlamaEmbedder(const LlamaEmbedder&) = delete;

@@ -74,14 +74,7 @@ class LlamaEngine final : public Engine {
         kv_(LlamaKv::probe(context_.get(), model_.get(), watch_->kv, facts_.kernels)),
         states_(kv_ || !has_whole_states(model_.get()) ? Result<void>(Error{ErrorCode::unavailable, "not needed"}) : probe_llama_states(context_.get(), model_.get())),
         kv_type_(kv_type == KvType::f16 ? "f16" : "q8_0") {
-    // Processors call it for every node of the graph; false means: go on.
-    llama_set_abort_callback(
-        context_.get(),
-        [](void* pulse) {
-          static_cast<std::atomic<std::uint64_t>*>(pulse)->fetch_add(1, std::memory_order_relaxed);
-          return false;
-        },
-        &pulse_);
+    count_nodes(context_.get(), pulse_);
   }
   ~LlamaEngine() override { llama_batch_free(batch_); }
 

@@ -21,7 +21,6 @@ constexpr std::uint64_t kMeasureAgainEvery = 32;
 constexpr std::chrono::seconds kFinishStoringMax{2};
 // Fewer tokens than that are not worth a file, nor the reading of one.
 constexpr std::int32_t kTailTokensMin = 8;
-constexpr std::int32_t kPartialTokensMin = 8;
 constexpr std::chrono::seconds kTailRest{1};
 constexpr std::chrono::milliseconds kTailLostMax{250};  // What would take longer to compute again does not rest.
 constexpr std::chrono::hours kNoWorkSoon{1};
@@ -166,9 +165,9 @@ std::vector<KvKeeper::Part> KvKeeper::find_stored(std::span<const TokenId> promp
   }
   if (whole % kBlockTokens != 0 || whole + kBlockTokens <= best_elsewhere) return parts;
   const std::int32_t end = std::min(whole + kBlockTokens, static_cast<std::int32_t>(prompt.size()) - (careful_ ? kPrefillRowsMin : 1));
-  for (std::int32_t at = whole; end - at >= kPartialTokensMin;) {
+  for (std::int32_t at = whole; end - at >= kTailTokensMin;) {
     const auto rest = prompt.subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(end - at));
-    const auto partial = store_->best_partial(parent, rest, kPartialTokensMin);
+    const auto partial = store_->best_partial(parent, rest, kTailTokensMin);
     const std::int32_t with = partial ? resumable(prompt, at + partial->common) : 0;
     if (with <= at || !reading_pays(partial->tokens, with - at)) break;
     parts.push_back({partial->key, parent, with - at});
@@ -190,13 +189,13 @@ void KvKeeper::restore_some(SequenceId id) {
   else good = read_part(id, restore);
   if (good && restore.done < total) return;
 
-  const Restore filled = *std::exchange(slot.restore, std::nullopt);
+  Restore filled = *std::exchange(slot.restore, std::nullopt);
   const bool from_store = !filled.from_slot;
-  slot.tokens = filled.tokens;
-  slot.tails = filled.tails;
-  slot.prefilled = total;
   // What broke off may have done so in the midst of a picture.
   const std::int32_t done = filled.done == total ? total : resumable(filled.tokens, filled.done);
+  slot.tokens = std::move(filled.tokens);
+  slot.tails = std::move(filled.tails);
+  slot.prefilled = total;
   if (done < total) cut(id, done);
   (from_store ? tokens_from_store_ : tokens_from_slots_) += static_cast<std::uint64_t>(done);
   slot.blocks_wanted = slot.blocks_looked_at = from_store ? done / kBlockTokens : 0;

@@ -29,6 +29,7 @@ struct Sequence {
   bool prefilling() const { return !restoring && position < prompt_tokens(); }
   bool refeeding() const { return !restoring && position >= prompt_tokens() && position < refeed_end(); }
   bool decoding() const { return !restoring && position >= refeed_end(); }
+  bool runs() const { return !paused && !finished; }
 
   GenerateRequest request;
   SequenceId slot;

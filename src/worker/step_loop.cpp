@@ -185,7 +185,7 @@ void StepLoop::replay(Sequence& sequence) {
 }
 
 void StepLoop::entering_step() {
-  const auto chosen = std::ranges::find_if(running_, [](const auto& s) { return !s->decoding() && !s->paused && !s->finished; });
+  const auto chosen = std::ranges::find_if(running_, [](const auto& s) { return s->runs() && !s->decoding(); });
   Sequence& sequence = **chosen;
   if (sequence.restoring) {
     restore_step(sequence);
@@ -360,7 +360,7 @@ void StepLoop::check_step() {
 void StepLoop::decode_step() {
   std::vector<Sequence*> ready;
   for (const auto& sequence : running_) {
-    if (sequence->decoding() && !sequence->paused && !sequence->finished) ready.push_back(sequence.get());
+    if (sequence->runs() && sequence->decoding()) ready.push_back(sequence.get());
   }
   // More than one step holds take turns, so that none is starved.
   const std::size_t count = std::min<std::size_t>(ready.size(), kDecodeRowsMax);
@@ -493,15 +493,15 @@ Sequence* StepLoop::find(RequestId id) {
 }
 
 bool StepLoop::any_entering() const {
-  return std::ranges::any_of(running_, [](const auto& sequence) { return !sequence->decoding() && !sequence->paused && !sequence->finished; });
+  return std::ranges::any_of(running_, [](const auto& sequence) { return sequence->runs() && !sequence->decoding(); });
 }
 
 bool StepLoop::any_resuming() const {
-  return std::ranges::any_of(running_, [](const auto& sequence) { return !sequence->decoding() && !sequence->paused && !sequence->finished && !sequence->request.said.empty(); });
+  return std::ranges::any_of(running_, [](const auto& sequence) { return sequence->runs() && !sequence->decoding() && !sequence->request.said.empty(); });
 }
 
 bool StepLoop::any_decoding() const {
-  return std::ranges::any_of(running_, [](const auto& sequence) { return sequence->decoding() && !sequence->paused && !sequence->finished; });
+  return std::ranges::any_of(running_, [](const auto& sequence) { return sequence->runs() && sequence->decoding(); });
 }
 
 }  // namespace pensieve

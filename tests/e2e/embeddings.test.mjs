@@ -2,12 +2,12 @@
 // the real engine, held to what llama-server of the same engine makes of them.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import OpenAI from "openai";
-import { root, start } from "../../bench/servers.mjs";
+import { hasEngineTool, start } from "../../bench/servers.mjs";
 import { bin } from "./programs.mjs";
 import { ask, Server } from "./server.mjs";
 
@@ -182,7 +182,6 @@ const standIns = [
   { shape: "tiny-bert", size: 128, pooling: "mean", context: 2048, long: 900 },
   { shape: "tiny-qwen3-embedding", size: 256, pooling: "last", context: 2048, long: 1500 }, // Three steps.
 ];
-const hasEngineServer = existsSync(join(root, "build/engine/root/usr/bin/llama-server"));
 
 for (const { shape, size, pooling, context, long } of standIns) describe(`embeddings of ${shape}`, { timeout: 300_000 }, () => {
   let folder;
@@ -251,7 +250,7 @@ for (const { shape, size, pooling, context, long } of standIns) describe(`embedd
     assert.equal((await reply.json()).error.code, "context_length_exceeded");
   });
 
-  test("the vectors of the engine's own server", { skip: hasEngineServer ? false : "the engine's package brings no llama-server" }, async () => {
+  test("the vectors of the engine's own server", { skip: hasEngineTool("llama-server") ? false : "the engine's package brings no llama-server" }, async () => {
     const theirs = await start("llama-server", model, ["--embeddings", "-c", String(context), "-b", String(context), "-ub", String(context), "--parallel", "1", "--no-repack"]);
     try {
       const ids = Array.from({ length: 12 }, (_, i) => 300 + 17 * i);
