@@ -29,6 +29,7 @@ StepLoop::StepLoop(Engine& engine, const ChatTemplate& chat, Inbox& inbox, Progr
     : engine_(engine), chat_(chat), inbox_(inbox), progress_(progress), port_(port), answers_(answers), keeper_(make_slot_keeper(engine, std::move(store), exact)) {
   if (exact && exact_tried) differs_ = "";
   else if (exact) check_.emplace(engine);
+  publish();
 }
 
 StepLoop::~StepLoop() = default;
@@ -36,7 +37,6 @@ StepLoop::~StepLoop() = default;
 void StepLoop::run() {
   bool enter_next = true;
   bool stopping = false;
-  publish();
   while (!stopping) {
     const bool work = any_entering() || any_decoding();
     const bool behind = keeper_->has_work() || rereading_ || keeper_->has_unread() || check_is_due();

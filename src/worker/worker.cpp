@@ -102,8 +102,9 @@ int generate(const WorkerOptions& options, Engine& engine, WirePort& port) {
   std::unique_ptr<AnswerMemory> answers = store ? std::make_unique<AnswerMemory>(real_files(), (*store)->own_folder() + "/answers") : std::make_unique<AnswerMemory>();
   GenerateDesk desk(engine, *chat, *answers);
   WireThread wire_thread(engine, desk, port, inbox, progress);
-  std::jthread reader([&] { wire_thread.run(); });
-  StepLoop(engine, *chat, inbox, progress, port, *answers, store ? *std::move(store) : nullptr, exact, exact_tried).run();
+  StepLoop loop(engine, *chat, inbox, progress, port, *answers, store ? *std::move(store) : nullptr, exact, exact_tried);
+  std::jthread reader([&] { wire_thread.run(); });  // Says of the loop what that published when it was made.
+  loop.run();
   leave();
 }
 
