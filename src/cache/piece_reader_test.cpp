@@ -39,56 +39,51 @@ class PieceReaderTest : public ::testing::Test {
     piece_bytes_ = piece_bytes;
   }
 
-  // How many pieces could be read, each as it was written; then an error, or the end.
-  std::size_t read(Files& files, int threads) {
-    auto block = BlockReader::open(*files.open(path_));
-    EXPECT_TRUE(block);
-    PieceReader pieces(*block, threads);
-    for (std::size_t piece = 0; piece < kPieces; ++piece) {
-      const auto bytes = pieces.next();
-      if (!bytes) return piece;
-      EXPECT_TRUE(std::ranges::equal(*bytes, content(piece, piece_bytes_))) << piece;
-    }
-    return kPieces;
+  // The pieces from `first` on, each compared with what was written; or the error.
+  Result<void> read(BlockReader& block, std::size_t first, std::size_t count, int threads) {
+    std::vector<std::vector<std::byte>> all(count, std::vector<std::byte>(piece_bytes_));
+    const std::vector<std::span<std::byte>> places(all.begin(), all.end());
+    Result<void> outcome = read_pieces(block, first, places, threads);
+    for (std::size_t i = 0; outcome && i < count; ++i) EXPECT_EQ(all[i], content(first + i, piece_bytes_)) << first + i;
+    return outcome;
   }
 
   std::string folder_, path_;
   std::size_t piece_bytes_ = 0;
 };
 
-TEST_F(PieceReaderTest, GivesEveryPieceInOrder) {
-  for (const std::size_t bytes : {std::size_t{100}, PieceReader::kWorthThreads / kPieces + 1}) {
+TEST_F(PieceReaderTest, ReadsEachIntoItsPlace) {
+  for (const std::size_t bytes : {std::size_t{100}, kPiecesWorthThreads / kPieces + 1}) {
     write(bytes);
-    for (const int threads : {0, 1, 2, 3, 8}) EXPECT_EQ(read(real_files(), threads), kPieces) << threads << " threads, " << bytes << " bytes each";
+    auto block = BlockReader::open(*real_files().open(path_));
+    for (const int threads : {1, 2, 3, 8}) {
+      EXPECT_TRUE(read(*block, 0, kPieces, threads)) << threads << " threads, " << bytes << " bytes each";
+      EXPECT_TRUE(read(*block, 7, 5, threads));
+      EXPECT_TRUE(read(*block, kPieces, 0, threads));
+    }
   }
 }
 
-TEST_F(PieceReaderTest, StopsAtTheFirstThatIsDamagedOrCannotBeRead) {
-  write(PieceReader::kWorthThreads / kPieces + 1);
+TEST_F(PieceReaderTest, SaysWhatTheFirstBadOneHas) {
+  write(kPiecesWorthThreads / kPieces + 1);
   {
     FailingFiles files;
     auto block = BlockReader::open(*files.open(path_));
     files.fail_from = files.calls + 11;
-    PieceReader pieces(*block, 3);
-    std::size_t good = 0;
-    while (pieces.next()) ++good;
-    EXPECT_LE(good, 10u);
-    EXPECT_GE(good, 4u) << "as many as lie in buffers may have been read before a slow one";
+    for (const int threads : {1, 3}) EXPECT_EQ(read(*block, 0, kPieces, threads).error().code, ErrorCode::overloaded) << threads;
   }
+  // Piece 40 is damaged, and piece 50 is not there whole.
   const auto begin = fs::file_size(path_) - kPieces * (piece_bytes_ + 8) - 8;
+  auto block = BlockReader::open(*real_files().open(path_));
   std::fstream file(path_, std::ios::binary | std::ios::in | std::ios::out);
   file.seekp(static_cast<std::streamoff>(begin + 40 * piece_bytes_ + 9));
   file.put('\x55');
   file.close();
-  for (const int threads : {0, 1, 3}) EXPECT_EQ(read(real_files(), threads), 40u) << threads;
-}
-
-TEST_F(PieceReaderTest, MayBeLeftAtAnyPiece) {
-  write(PieceReader::kWorthThreads / kPieces + 1);
-  for (std::size_t taken = 0; taken < kPieces; taken += 5) {
-    auto block = BlockReader::open(*real_files().open(path_));
-    PieceReader pieces(*block, 3);
-    for (std::size_t piece = 0; piece < taken; ++piece) ASSERT_TRUE(pieces.next());
+  fs::resize_file(path_, begin + 50 * piece_bytes_ + 9);
+  for (const int threads : {1, 2, 3, 8}) {
+    EXPECT_EQ(read(*block, 0, kPieces, threads).error().message, "its content does not match its checksum") << threads;
+    EXPECT_TRUE(read(*block, 0, 40, threads)) << threads;
+    EXPECT_NE(read(*block, 41, kPieces - 41, threads).error().message.find("is shorter than it should be"), std::string::npos) << threads;
   }
 }
 

@@ -157,6 +157,9 @@ class Engine : public Model {
   virtual Result<void> claim_kv(SequenceId sequence, std::span<const TokenId> tokens) = 0;
   // One piece of the tokens [begin, begin + count).
   virtual void read_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<std::byte> out) const = 0;
+  // Where the cells of such a piece lie, one after another, in this process' memory; empty: they do not. Until the next call
+  // that is not const, but for those that move KV state.
+  virtual std::span<std::byte> kv_cells(SequenceId, std::size_t /*piece*/, std::int32_t /*begin*/, std::int32_t /*count*/) { return {}; }
   // The memory of a sequence that was forgotten whole goes back to the system until its cells are
   // written again; so many bytes. 0: this engine cannot.
   virtual std::uint64_t give_back_kv(SequenceId) { return 0; }

@@ -266,6 +266,13 @@ void FakeEngine::write_kv(SequenceId sequence, std::size_t piece, std::int32_t b
   std::memcpy(tokens.data() + begin, from.data(), static_cast<std::size_t>(count) * sizeof(TokenId));
 }
 
+std::span<std::byte> FakeEngine::kv_cells(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count) {
+  if (options_.cells_apart) return {};
+  std::vector<TokenId>& tokens = (piece == 0 ? sequences_ : second_piece_).at(sequence);
+  CHECK(begin + count <= std::ssize(tokens), "only cells that are claimed have a place");
+  return std::as_writable_bytes(std::span(tokens).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)));
+}
+
 std::size_t FakeEngine::state_bytes(SequenceId sequence) const {
   const auto found = sequences_.find(sequence);
   return found == sequences_.end() ? 0 : found->second.size() * 2 * sizeof(TokenId);

@@ -48,6 +48,7 @@ struct FakeEngineOptions {
   std::int32_t state_grain = 1;
   bool sees = false;
   bool rows_alone = false;  // See EngineFacts.
+  bool cells_apart = false; // Its cells do not lie in this process' memory.
 };
 
 class FakeEngine final : public Engine {
@@ -67,6 +68,7 @@ class FakeEngine final : public Engine {
   std::string kv_problem() const override { return {}; }
   Result<void> claim_kv(SequenceId sequence, std::span<const TokenId> tokens) override;
   void read_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<std::byte> out) const override;
+  std::span<std::byte> kv_cells(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count) override;
   std::uint64_t give_back_kv(SequenceId sequence) override;
   void write_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<const std::byte> from, std::int32_t from_tokens) override;
   void dawdle(std::chrono::microseconds time) { dawdle_ = time; }  // The next read_kv() takes so long.

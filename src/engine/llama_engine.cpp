@@ -162,6 +162,7 @@ class LlamaEngine final : public Engine {
   void write_kv(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<const std::byte> from, std::int32_t from_tokens) override {
     kv_->write(sequence, piece, begin, count, from, from_tokens);
   }
+  std::span<std::byte> kv_cells(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count) override { return kv_->cells(sequence, piece, begin, count); }
   std::uint64_t give_back_kv(SequenceId sequence) override { return kv_ ? kv_->give_back(sequence) : 0; }
 
   std::string state_layout() const override { return states_ ? fmt::format("whole states;{};{}", facts_.kernels, kv_type_) : std::string(); }

@@ -280,6 +280,13 @@ void LlamaKv::write(SequenceId sequence, std::size_t piece, std::int32_t begin, 
   else ggml_backend_tensor_set(p.tensor, from.data(), offset, cells * p.token_bytes);
 }
 
+std::span<std::byte> LlamaKv::cells(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count) const {
+  const Piece& p = pieces_[piece];
+  if (p.transposed || p.tensor->buffer == nullptr || !ggml_backend_buffer_is_host(p.tensor->buffer)) return {};
+  const std::size_t offset = static_cast<std::size_t>(sequence) * p.tensor->nb[2] + static_cast<std::size_t>(begin) * p.cell_bytes;
+  return {static_cast<std::byte*>(p.tensor->data) + offset, static_cast<std::size_t>(count) * p.token_bytes};
+}
+
 std::uint64_t LlamaKv::give_back(SequenceId sequence) const {
 #ifdef __linux__
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));

@@ -60,6 +60,8 @@ class LlamaKv {
   Result<void> claim(SequenceId sequence, std::span<const Cell> cells);
   void read(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<std::byte> out) const;
   void write(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count, std::span<const std::byte> from, std::int32_t from_tokens);
+  // Of a piece, where they lie one after another in plain memory; else empty.
+  std::span<std::byte> cells(SequenceId sequence, std::size_t piece, std::int32_t begin, std::int32_t count) const;
   // Pages that hold nothing but cells of this sequence. They read as zeros then, which are good cells.
   std::uint64_t give_back(SequenceId sequence) const;
 

@@ -1,6 +1,7 @@
 #include "worker/kv_keeper.h"
 
 #include <algorithm>
+#include <numeric>
 #include <ranges>
 #include <utility>
 
@@ -24,14 +25,15 @@ constexpr std::int32_t kTailTokensMin = 8;
 constexpr std::chrono::seconds kTailRest{1};
 constexpr std::chrono::milliseconds kTailLostMax{250};  // What would take longer to compute again does not rest.
 constexpr std::chrono::hours kNoWorkSoon{1};
-constexpr int kReadThreadsMax = 3;
+constexpr int kReadThreadsMax = 8;      // Beyond that the memory is the limit.
+constexpr std::size_t kBufferShare = 8; // At most so large a part of a block lies in a buffer (budget/budget.cpp counts it).
 
 std::chrono::microseconds since(TimePoint begun) { return std::chrono::duration_cast<std::chrono::microseconds>(SteadyClock::now() - begun); }
 
 }  // namespace
 
 KvKeeper::KvKeeper(Engine& engine, std::unique_ptr<BlockStore> store, bool exact)
-    : SlotKeeper(engine, std::move(store), exact), slots_(static_cast<std::size_t>(engine.facts().slots)), read_threads_(std::clamp(usable_cores() - 1, 1, kReadThreadsMax)) {
+    : SlotKeeper(engine, std::move(store), exact), slots_(static_cast<std::size_t>(engine.facts().slots)), read_threads_(std::min(usable_cores(), kReadThreadsMax)) {
   CHECK(engine_.kv_shape() != nullptr, "another keeper is for states that cannot be cut");
   for (const std::size_t bytes : engine_.kv_shape()->piece_token_bytes) block_bytes_ += bytes * kBlockTokens;
 }
@@ -209,9 +211,13 @@ void KvKeeper::copy_block(SequenceId id, Restore& restore) {
   const std::int32_t count = std::min(kBlockTokens, static_cast<std::int32_t>(restore.tokens.size()) - restore.done);
   const auto& pieces = engine_.kv_shape()->piece_token_bytes;
   for (std::size_t piece = 0; piece < pieces.size(); ++piece) {
-    buffer_.resize(pieces[piece] * static_cast<std::size_t>(count));
-    engine_.read_kv(*restore.from_slot, piece, restore.done, count, buffer_);
-    engine_.write_kv(id, piece, restore.done, count, buffer_, count);
+    std::span<const std::byte> cells = engine_.kv_cells(*restore.from_slot, piece, restore.done, count);
+    if (cells.empty()) {
+      buffer_.resize(pieces[piece] * static_cast<std::size_t>(count));
+      engine_.read_kv(*restore.from_slot, piece, restore.done, count, buffer_);
+      cells = buffer_;
+    }
+    engine_.write_kv(id, piece, restore.done, count, cells, count);
   }
   restore.done += count;
 }
@@ -232,15 +238,10 @@ bool KvKeeper::read_part(SequenceId id, Restore& restore) {
     store_->set_aside(part.key);
     return false;
   }
-  PieceReader ahead(*reader, read_threads_);
-  for (std::size_t piece = 0; piece < pieces.size(); ++piece) {
-    const auto bytes = ahead.next();
-    if (!bytes) {
-      log::warn("kv: a block could not be read: {}", bytes.error().message);
-      if (bytes.error().code == ErrorCode::corrupt) store_->set_aside(part.key);
-      return false;
-    }
-    engine_.write_kv(id, piece, restore.done, count, *bytes, static_cast<std::int32_t>(held));
+  if (const Result<void> read = read_cells(id, restore.done, count, *reader); !read) {
+    log::warn("kv: a block could not be read: {}", read.error().message);
+    if (read.error().code == ErrorCode::corrupt) store_->set_aside(part.key);
+    return false;
   }
   if (held < kBlockTokens && held == wanted.size()) restore.tails.push_back({part.key, restore.done, count});
   const double rate = static_cast<double>(block_bytes_ / kBlockTokens * held) / std::max(seconds(SteadyClock::now() - begun), 1e-6);
@@ -248,6 +249,41 @@ bool KvKeeper::read_part(SequenceId id, Restore& restore) {
   restore.done += count;
   ++restore.parts_done;
   return true;
+}
+
+// The first `count` tokens of a block into the cells from `begin` on: straight, where those lie in our memory and take
+// all of it; else by way of a buffer.
+Result<void> KvKeeper::read_cells(SequenceId id, std::int32_t begin, std::int32_t count, BlockReader& block) {
+  const auto& pieces = engine_.kv_shape()->piece_token_bytes;
+  const auto held = static_cast<std::int32_t>(block.head().tokens.size());
+  std::vector<std::span<std::byte>> places;
+  if (held == count) {
+    for (std::size_t piece = 0; piece < pieces.size(); ++piece) {
+      const auto cells = engine_.kv_cells(id, piece, begin, count);
+      if (cells.empty()) break;
+      places.push_back(cells);
+    }
+    if (places.size() == pieces.size()) {
+      Result<void> read = read_pieces(block, 0, places, read_threads_);
+      // Attention multiplies cells that nobody wants by 0, and something that is no number stays so.
+      if (!read) std::ranges::for_each(places, [](std::span<std::byte> place) { std::ranges::fill(place, std::byte{0}); });
+      return read;
+    }
+  }
+  const std::size_t at_once = std::max<std::size_t>(1, pieces.size() / kBufferShare);
+  for (std::size_t first = 0; first < pieces.size(); first += at_once) {
+    const auto some = std::span(pieces).subspan(first, std::min(at_once, pieces.size() - first));
+    buffer_.resize(std::accumulate(some.begin(), some.end(), std::size_t{0}) * static_cast<std::size_t>(held));
+    places.clear();
+    std::span<std::byte> rest = buffer_;
+    for (const std::size_t token_bytes : some) {
+      places.push_back(rest.first(token_bytes * static_cast<std::size_t>(held)));
+      rest = rest.subspan(places.back().size());
+    }
+    if (Result<void> read = read_pieces(block, first, places, read_threads_); !read) return read;
+    for (std::size_t i = 0; i < places.size(); ++i) engine_.write_kv(id, first + i, begin, count, places[i], held);
+  }
+  return {};
 }
 
 void KvKeeper::cut(SequenceId id, std::int32_t from) {

@@ -114,6 +114,7 @@ class KvKeeper final : public SlotKeeper {
   bool is_free(SequenceId slot) const { return !at(slot).busy && !is_source(slot); }
   void copy_block(SequenceId slot, Restore& restore);
   bool read_part(SequenceId slot, Restore& restore);
+  Result<void> read_cells(SequenceId slot, std::int32_t begin, std::int32_t count, BlockReader& block);
 
   std::vector<Slot> slots_;
   int read_threads_;  // At work on a block that is read back.

@@ -16,7 +16,8 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
-class KvKeeperTest : public KeeperTest {
+// `GetParam()`: whether cells lie where the keeper cannot read into them.
+class KvKeeperTest : public KeeperTest, public ::testing::WithParamInterface<bool> {
  protected:
   KvKeeperTest() { restart(); }
 
@@ -25,6 +26,7 @@ class KvKeeperTest : public KeeperTest {
     keeper_.reset();
     FakeEngineOptions with;
     with.rows_alone = rows_alone;
+    with.cells_apart = GetParam();
     engine_ = std::make_unique<FakeEngine>(with);
     StoreOptions options{folder_};
     options.free_min = 0;
@@ -66,7 +68,9 @@ std::vector<TokenId> with_picture(int before, const std::array<std::uint64_t, 4>
 
 constexpr std::array<std::uint64_t, 4> kCat = {1, 2, 3, 4}, kDog = {5, 6, 7, 8};
 
-TEST_F(KvKeeperTest, AnotherPictureIsNoHit) {
+INSTANTIATE_TEST_SUITE_P(Cells, KvKeeperTest, ::testing::Values(false, true), [](const auto& with) { return with.param ? "apart" : "here"; });
+
+TEST_P(KvKeeperTest, AnotherPictureIsNoHit) {
   EXPECT_EQ(run(with_picture(40, kCat, 12, 60)).cached, 0);
   EXPECT_EQ(run(with_picture(40, kDog, 12, 60)).cached, 40) << "what stands before it is the same";
   EXPECT_EQ(run(with_picture(40, kDog, 12, 60)).cached, 104);
@@ -76,7 +80,7 @@ TEST_F(KvKeeperTest, AnotherPictureIsNoHit) {
   EXPECT_EQ(run(longer).cached, 52);
 }
 
-TEST_F(KvKeeperTest, AnotherPictureIsNoHitInTheStore) {
+TEST_P(KvKeeperTest, AnotherPictureIsNoHitInTheStore) {
   for (const int before : {200, 250, 252}) {  // The end of the first block lies in the picture.
     run(with_picture(before, kCat, 60, 500));
     store_all();
@@ -87,7 +91,7 @@ TEST_F(KvKeeperTest, AnotherPictureIsNoHitInTheStore) {
   }
 }
 
-TEST_F(KvKeeperTest, WhatBreaksOffInAPictureIsCutBeforeIt) {
+TEST_P(KvKeeperTest, WhatBreaksOffInAPictureIsCutBeforeIt) {
   const auto tokens = with_picture(200, kCat, 100, 400);
   const auto first = run(tokens, 3, false);
   const SequenceId second = *keeper_->take_slot(tokens, 0s);
@@ -100,7 +104,7 @@ TEST_F(KvKeeperTest, WhatBreaksOffInAPictureIsCutBeforeIt) {
 
 // With one row of it in the first block two pictures may have the same name there, whose later rows differ: they
 // would be mixed. Here they are made so.
-TEST_F(KvKeeperTest, PicturesThatBeginAlikeAreNotMixed) {
+TEST_P(KvKeeperTest, PicturesThatBeginAlikeAreNotMixed) {
   const std::array<std::uint64_t, 4> twin = {kCat[0], kCat[1], kCat[2], kCat[3] ^ 1};
   ASSERT_EQ(picture_tokens(kCat, 0, 6), picture_tokens(twin, 0, 6));
   ASSERT_NE(picture_tokens(kCat, 0, 7), picture_tokens(twin, 0, 7));
@@ -110,7 +114,7 @@ TEST_F(KvKeeperTest, PicturesThatBeginAlikeAreNotMixed) {
   EXPECT_EQ(run(with_picture(255, twin, 60, 500)).cached, 0) << "nothing was stored under such a name";
 }
 
-TEST_F(KvKeeperTest, WhatHoldsAPictureThatLeftIsNotReadAgain) {
+TEST_P(KvKeeperTest, WhatHoldsAPictureThatLeftIsNotReadAgain) {
   run(with_picture(40, kCat, 12, 3));  // Fewer rows behind the picture than a prefill takes.
   EXPECT_FALSE(keeper_->has_unread());
   run(with_picture(40, kDog, 12, 20));
@@ -119,7 +123,7 @@ TEST_F(KvKeeperTest, WhatHoldsAPictureThatLeftIsNotReadAgain) {
   EXPECT_TRUE(std::ranges::none_of(unread->tokens, is_picture));
 }
 
-TEST_F(KvKeeperTest, AConversationGoesOnInItsSlot) {
+TEST_P(KvKeeperTest, AConversationGoesOnInItsSlot) {
   const auto first = run(prompt(1, 100));
   EXPECT_EQ(first.cached, 0);
   auto longer = prompt(1, 100);
@@ -130,7 +134,7 @@ TEST_F(KvKeeperTest, AConversationGoesOnInItsSlot) {
   EXPECT_EQ(run(prompt(1, 100)).cached, 92) << "eight rows are left to run";
 }
 
-TEST_F(KvKeeperTest, TheStoreBeatsAFewMarksInASlot) {
+TEST_P(KvKeeperTest, TheStoreBeatsAFewMarksInASlot) {
   const auto wanted = prompt(1, 1000);
   run(wanted);
   store_all();
@@ -142,14 +146,14 @@ TEST_F(KvKeeperTest, TheStoreBeatsAFewMarksInASlot) {
   EXPECT_EQ(run(wanted).cached, 992) << "three blocks and the tail";
 }
 
-TEST_F(KvKeeperTest, WhatLiesInABusySlotIsCopied) {
+TEST_P(KvKeeperTest, WhatLiesInABusySlotIsCopied) {
   const auto running = run(prompt(1, 400), 3, false);
   const auto second = run(prompt(1, 400));
   EXPECT_NE(second.slot, running.slot);
   EXPECT_EQ(second.cached, 392);
 }
 
-TEST_F(KvKeeperTest, ASlotThatIsCopiedFromIsNotTakenMeanwhile) {
+TEST_P(KvKeeperTest, ASlotThatIsCopiedFromIsNotTakenMeanwhile) {
   const auto first = run(prompt(1, 600), 3, false);
   const auto tokens = prompt(1, 600);
   const SequenceId second = *keeper_->take_slot(tokens, 0s);
@@ -162,7 +166,7 @@ TEST_F(KvKeeperTest, ASlotThatIsCopiedFromIsNotTakenMeanwhile) {
 }
 
 // A step of the source fails while it is copied from: its cells are gone, or in doubt.
-TEST_F(KvKeeperTest, ASlotThatIsSpoiledWhileItIsCopiedFromGivesNoMore) {
+TEST_P(KvKeeperTest, ASlotThatIsSpoiledWhileItIsCopiedFromGivesNoMore) {
   const auto tokens = prompt(1, 600);
   for (const int copied : {0, 256, 512}) {
     restart();
@@ -186,7 +190,7 @@ TEST_F(KvKeeperTest, ASlotThatIsSpoiledWhileItIsCopiedFromGivesNoMore) {
   }
 }
 
-TEST_F(KvKeeperTest, ANewProcessFindsWhatWasStored) {
+TEST_P(KvKeeperTest, ANewProcessFindsWhatWasStored) {
   run(prompt(1, 600));
   store_all();
   restart();
@@ -201,7 +205,7 @@ TEST_F(KvKeeperTest, ANewProcessFindsWhatWasStored) {
   EXPECT_EQ(run(other).cached, 560) << "as far as it is alike";
 }
 
-TEST_F(KvKeeperTest, ATailRestsBeforeItIsStored) {
+TEST_P(KvKeeperTest, ATailRestsBeforeItIsStored) {
   run(prompt(1, 100));
   EXPECT_FALSE(keeper_->has_work()) << "the conversation may go on at once";
   EXPECT_GT(keeper_->next_work_in(), 500ms);
@@ -214,7 +218,7 @@ TEST_F(KvKeeperTest, ATailRestsBeforeItIsStored) {
   EXPECT_EQ(run(prompt(2, 50)).cached, 0);
 }
 
-TEST_F(KvKeeperTest, ShortOfMemoryIdleSlotsAreStoredWithoutRestAndGivenBackWhenTheyAreCold) {
+TEST_P(KvKeeperTest, ShortOfMemoryIdleSlotsAreStoredWithoutRestAndGivenBackWhenTheyAreCold) {
   run(prompt(1, 600), 0);
   keeper_->give_back();
   EXPECT_EQ(keeper_->facts().bytes_given_back, 0u) << "there is memory";
@@ -232,7 +236,7 @@ TEST_F(KvKeeperTest, ShortOfMemoryIdleSlotsAreStoredWithoutRestAndGivenBackWhenT
   EXPECT_EQ(again.cached, 592);
 }
 
-TEST_F(KvKeeperTest, VeryShortOfMemoryIdleSlotsAreStoredAndDroppedAtOnce) {
+TEST_P(KvKeeperTest, VeryShortOfMemoryIdleSlotsAreStoredAndDroppedAtOnce) {
   const auto running = run(prompt(2, 300), 3, false);
   run(prompt(1, 600), 3);
   keeper_->spare(KvKeeper::Spare::all);
@@ -251,7 +255,7 @@ TEST_F(KvKeeperTest, VeryShortOfMemoryIdleSlotsAreStoredAndDroppedAtOnce) {
   keeper_->release(running.slot);
 }
 
-TEST_F(KvKeeperTest, AGrowingConversationWritesWhatIsNewAndABlockTakesThePlaceOfItsTails) {
+TEST_P(KvKeeperTest, AGrowingConversationWritesWhatIsNewAndABlockTakesThePlaceOfItsTails) {
   store_all();  // In haste from here on.
   const auto bytes_of = [](int tokens) { return block_file_bytes({{}, {}, std::vector<TokenId>(static_cast<std::size_t>(tokens)), {4u * static_cast<unsigned>(tokens), 4u * static_cast<unsigned>(tokens)}}); };
   std::uint64_t written = 0;
@@ -275,7 +279,7 @@ TEST_F(KvKeeperTest, AGrowingConversationWritesWhatIsNewAndABlockTakesThePlaceOf
   EXPECT_EQ(keeper_->facts().store_blocks, 4u) << "three blocks and a tail: those read from the store are replaced, too";
 }
 
-TEST_F(KvKeeperTest, AnotherConversationThatTakesTheSlotForItsBeginningLosesNothing) {
+TEST_P(KvKeeperTest, AnotherConversationThatTakesTheSlotForItsBeginningLosesNothing) {
   restart(true, true);
   auto first = prompt(1, 700), second = first;
   first.insert(first.end(), 60, 8);
@@ -287,7 +291,7 @@ TEST_F(KvKeeperTest, AnotherConversationThatTakesTheSlotForItsBeginningLosesNoth
   EXPECT_EQ(run(first, 0).cached, 759) << "from the store: its end was not lost";
 }
 
-TEST_F(KvKeeperTest, ATailOnWhichAnotherConversationBuildsStays) {
+TEST_P(KvKeeperTest, ATailOnWhichAnotherConversationBuildsStays) {
   store_all();
   run(prompt(1, 60), 0);
   store_all();
@@ -303,7 +307,7 @@ TEST_F(KvKeeperTest, ATailOnWhichAnotherConversationBuildsStays) {
 }
 
 // Evicted, or removed by hand: what builds on it could not be found.
-TEST_F(KvKeeperTest, WhatComesBehindATailThatWasLostIsStoredWithIt) {
+TEST_P(KvKeeperTest, WhatComesBehindATailThatWasLostIsStoredWithIt) {
   store_all();
   run(prompt(1, 60), 0);
   store_all();
@@ -315,7 +319,7 @@ TEST_F(KvKeeperTest, WhatComesBehindATailThatWasLostIsStoredWithIt) {
   EXPECT_EQ(run(prompt(1, 108), 0).cached, 100);
 }
 
-TEST_F(KvKeeperTest, WithoutHasteATailThatGrewByAFewTokensIsNotWrittenInBetween) {
+TEST_P(KvKeeperTest, WithoutHasteATailThatGrewByAFewTokensIsNotWrittenInBetween) {
   for (int length = 40; length < 200; length += 10) {
     run(prompt(1, length), 0);
     keeper_->work(50ms);
@@ -324,7 +328,7 @@ TEST_F(KvKeeperTest, WithoutHasteATailThatGrewByAFewTokensIsNotWrittenInBetween)
   EXPECT_EQ(keeper_->facts().store_blocks_written, 0u);
 }
 
-TEST_F(KvKeeperTest, AnswersAreReadAgainAndThenReused) {
+TEST_P(KvKeeperTest, AnswersAreReadAgainAndThenReused) {
   const auto tokens = prompt(1, 300);
   const auto first = run(tokens, 60);
   const auto unread = keeper_->unread();
@@ -340,7 +344,7 @@ TEST_F(KvKeeperTest, AnswersAreReadAgainAndThenReused) {
   EXPECT_EQ(run(longer).cached, 360);
 }
 
-TEST_F(KvKeeperTest, WithoutExactModeOrWhereRowsAreAloneAnswersAreReusedAsTheyAre) {
+TEST_P(KvKeeperTest, WithoutExactModeOrWhereRowsAreAloneAnswersAreReusedAsTheyAre) {
   int first = 1;
   for (const auto& [exact, rows_alone] : {std::pair{false, false}, std::pair{true, true}}) {
     restart(exact, rows_alone);
@@ -358,7 +362,7 @@ TEST_F(KvKeeperTest, WithoutExactModeOrWhereRowsAreAloneAnswersAreReusedAsTheyAr
 }
 
 // A stream that dies with its process goes on from there.
-TEST_F(KvKeeperTest, WhereRowsAreAloneAnAnswerThatRunsIsStoredAsItGrows) {
+TEST_P(KvKeeperTest, WhereRowsAreAloneAnAnswerThatRunsIsStoredAsItGrows) {
   restart(true, true);
   std::vector<TokenId> all = prompt(1, 300);
   const SequenceId slot = run(all, 0, false).slot;
@@ -376,7 +380,7 @@ TEST_F(KvKeeperTest, WhereRowsAreAloneAnAnswerThatRunsIsStoredAsItGrows) {
 // Every call to the disk fails once, or from there on: in a worker that starts, answers,
 // is killed, starts again and finds what was stored. Whatever is in place then is what was
 // asked for, and the answer is right.
-TEST_F(KvKeeperTest, AnswersAreRightWhicheverCallToTheDiskFails) {
+TEST_P(KvKeeperTest, AnswersAreRightWhicheverCallToTheDiskFails) {
   std::string said;
   for (int i = 0; i < 700; ++i) said.push_back(static_cast<char>('a' + i * 7 % 26));
   std::vector<TokenId> question{260, 257};
@@ -418,7 +422,7 @@ TEST_F(KvKeeperTest, AnswersAreRightWhicheverCallToTheDiskFails) {
 }
 
 // As where the process was stopped meanwhile.
-TEST_F(KvKeeperTest, AfterAPieceThatTookLongStoringGoesOn) {
+TEST_P(KvKeeperTest, AfterAPieceThatTookLongStoringGoesOn) {
   run(prompt(1, 600));
   keeper_->hurry();
   engine_->dawdle(600ms);
@@ -429,7 +433,7 @@ TEST_F(KvKeeperTest, AfterAPieceThatTookLongStoringGoesOn) {
   EXPECT_FALSE(keeper_->has_work());
 }
 
-TEST_F(KvKeeperTest, ASpoiledSlotIsNeverReused) {
+TEST_P(KvKeeperTest, ASpoiledSlotIsNeverReused) {
   const auto first = run(prompt(1, 100), 3, false);
   keeper_->spoiled(first.slot);
   keeper_->release(first.slot);
