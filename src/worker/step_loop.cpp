@@ -20,8 +20,10 @@ constexpr std::chrono::milliseconds kStoreWait{5};      // The writer is behind:
 constexpr std::int32_t kWorthWaiting = 64;              // Tokens that would be copied, not computed.
 constexpr std::chrono::minutes kNoRest{10};             // Beyond that nothing will be due.
 constexpr std::chrono::seconds kLastStoring{1};         // What is not stored then is lost with this process.
-constexpr std::chrono::seconds kQuiet{1};               // A worker is often started for a request that follows at once: the
-                                                        // self-check, whose steps take long, begins after such a time without one.
+constexpr std::chrono::seconds kQuiet{1};               // A worker is often started for a request that follows at once: the self-check
+                                                        // begins after such a time without one,
+constexpr int kQuietSteps = 4;                          // and goes on after the time of so many of its steps: a request that comes in the
+                                                        // midst of one waits no longer than a quarter of the pause that was.
 
 }  // namespace
 
@@ -43,7 +45,6 @@ void StepLoop::run() {
     if (!work && !behind && running_.empty() && waiting_.empty() && input_ended_) break;
     const bool someone_can_enter = !waiting_.empty() && keeper_->any_free();
     const bool nothing_to_do = !work && !behind && !someone_can_enter;
-    if (!running_.empty() || !waiting_.empty()) quiet_since_ = SteadyClock::now();
     const auto rest = std::min(keeper_->next_work_in(), check_due_in());
     if (nothing_to_do && rest < kNoRest) inbox_.wait(rest);
     for (Order& order : inbox_.take(nothing_to_do && rest >= kNoRest)) {
@@ -51,6 +52,7 @@ void StepLoop::run() {
     }
     if (stopping) break;
     admit_waiting();
+    const bool quiet = running_.empty() && waiting_.empty();
     // Take turns: a prompt is read between two tokens of the others, never instead of them. Streams that all were
     // interrupted go on together: the last of them would wait longest.
     const bool beside = any_decoding();
@@ -63,6 +65,7 @@ void StepLoop::run() {
     enter_next = !enter;
     if (any_decoding()) keeper_->work(last_step_ / kStoringShare);
     drop_finished();
+    if (!quiet) quiet_since_ = SteadyClock::now();
     if (!rereading_) keeper_->give_back();
     // With all that belongs to a step, so that a forecast made of it is right.
     if (read_rows_ > 0) pace_.read(read_rows_, beside, SteadyClock::now() - begun);
@@ -335,7 +338,7 @@ bool StepLoop::check_may_run() const {
 
 std::chrono::milliseconds StepLoop::check_due_in() const {
   if (!check_may_run()) return kNoRest;
-  return std::chrono::ceil<std::chrono::milliseconds>(std::max<SteadyClock::duration>(quiet_since_ + kQuiet - SteadyClock::now(), {}));
+  return std::chrono::ceil<std::chrono::milliseconds>(std::max<SteadyClock::duration>(quiet_since_ + std::max<SteadyClock::duration>(kQuiet, kQuietSteps * check_step_max_) - SteadyClock::now(), {}));
 }
 
 bool StepLoop::check_is_due() const { return check_due_in() == std::chrono::milliseconds(0); }
@@ -348,7 +351,9 @@ void StepLoop::check_step() {
   }
   const TimePoint begun = SteadyClock::now();
   check_->step(check_slots_.front(), check_slots_.size() > 1 ? std::optional(check_slots_.back()) : std::nullopt);
-  check_time_ += std::chrono::duration_cast<std::chrono::microseconds>(SteadyClock::now() - begun);
+  const auto took = std::chrono::duration_cast<std::chrono::microseconds>(SteadyClock::now() - begun);
+  check_time_ += took;
+  check_step_max_ = std::max(check_step_max_, took);
   ++progress_.steps;
   if (!check_->done()) return;
   differs_ = check_->differs();

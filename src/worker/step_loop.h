@@ -92,7 +92,7 @@ class StepLoop {
   std::optional<SlotKeeper::Unread> rereading_;
   std::optional<SelfCheck> check_;  // Of what exact mode promises; until it is done. Runs when nothing else is to do.
   std::vector<SequenceId> check_slots_;
-  std::chrono::microseconds check_time_{0};
+  std::chrono::microseconds check_time_{0}, check_step_max_{0};
   TimePoint quiet_since_ = SteadyClock::now();  // The last time a request was here.
   std::optional<std::string> differs_;  // What it said.
   std::vector<Row> rows_;

@@ -161,6 +161,20 @@ describe("kv", () => {
     await never.stop();
   });
 
+  // Else whoever comes back after a short pause would wait for such a step, on a slow machine for seconds.
+  test("its self-check keeps away in proportion to how long its steps take", { timeout: 60_000 }, async () => {
+    const worker = new Worker(bin("pensieve-fake-worker"), ["--model", "script", "--slots", "3"], { PENSIEVE_FAKE_STEP_US: "500000" });
+    const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+    const steps = async () => (await worker.health()).steps;
+    while ((await steps()) === 0) await pause(50); // Its first, after a second.
+    await worker.generate({ id: next(), messages: [{ role: "user", content: "hi" }], max_tokens: 1 });
+    const before = await steps();
+    await pause(1800);
+    assert.equal(await steps(), before, "one more would have begun a second after the request");
+    while ((await steps()) === before) await pause(50);
+    await worker.stop();
+  });
+
   test("the next turn of a conversation computes only what is new, once the answer was read again", async () => {
     const worker = await start(null);
     const first = ask(30, 120);
