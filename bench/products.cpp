@@ -1,7 +1,7 @@
 // Our products beside the engine's own, on weights as they lie in the file: billions of
 // multiply-adds a second on one thread, interleaved (docs/decisions/0011).
 //
-//   usage   pensieve-bench-products [ROUNDS]
+//   usage   [PENSIEVE_KERNELS=avx2] pensieve-bench-products [ROUNDS]
 #include <fmt/format.h>
 #include <ggml-alloc.h>
 #include <ggml-backend.h>
@@ -30,7 +30,8 @@ struct Format {
   WeightFormat format;
   ggml_type type;
 };
-constexpr Format kFormats[] = {{"Q4_K", WeightFormat::q4_k, GGML_TYPE_Q4_K}, {"Q5_K", WeightFormat::q5_k, GGML_TYPE_Q5_K}, {"Q6_K", WeightFormat::q6_k, GGML_TYPE_Q6_K}};
+constexpr Format kFormats[] = {{"Q4_K", WeightFormat::q4_k, GGML_TYPE_Q4_K}, {"Q5_K", WeightFormat::q5_k, GGML_TYPE_Q5_K}, {"Q6_K", WeightFormat::q6_k, GGML_TYPE_Q6_K},
+                              {"Q4_0", WeightFormat::q4_0, GGML_TYPE_Q4_0}, {"Q4_1", WeightFormat::q4_1, GGML_TYPE_Q4_1}, {"Q8_0", WeightFormat::q8_0, GGML_TYPE_Q8_0}};
 
 double seconds_of(auto&& work) {
   const auto begun = Clock::now();
@@ -101,7 +102,7 @@ int main(int argc, char** argv) {
   ggml_backend_reg_t registry = ggml_backend_dev_backend_reg(ggml_backend_get_device(backend));
   const auto set_threads = reinterpret_cast<ggml_backend_set_n_threads_t>(ggml_backend_reg_get_proc_address(registry, "ggml_backend_set_n_threads"));
   if (set_threads != nullptr) set_threads(backend, 1);
-  std::cout << "billions of multiply-adds a second, one thread, width " << kWidth << ", " << rounds << " rounds\n";
+  std::cout << "kernel " << product_kernel()->name << ", billions of multiply-adds a second, one thread, width " << kWidth << ", " << rounds << " rounds\n";
   for (const std::int64_t outputs : kOutputs) {
     for (const Format& format : kFormats) {
       for (const std::int64_t rows : {1, 4, 8, 64}) compare(backend, format, outputs, rows, outputs > 4096 ? std::max(1, rounds / 5) : rounds);

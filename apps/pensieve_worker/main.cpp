@@ -71,7 +71,7 @@ int main(int argc, char** argv) {
   app.add_option("--context", engine.context_tokens, "Tokens of one slot, prompt and answer; 0: what 1 GiB of KV cache holds")->capture_default_str()->check(CLI::NonNegativeNumber);
   app.add_option("--threads", engine.threads, "Threads that compute; 0: one for each core, from 8 on one fewer")->capture_default_str()->check(CLI::Range(0, 1024));
   app.add_option("--gpu-layers", gpu_layers, "Layers on a GPU backend: auto or a number")->capture_default_str();
-  app.add_option("--kv-type", kv_type, "How the KV cache is kept: f16, or q8_0 (half the bytes; answers are not repeatable in company)")->capture_default_str()->check(CLI::IsMember({"f16", "q8_0"}));
+  app.add_option("--kv-type", kv_type, "How the KV cache is kept: f16, or q8_0 (half the bytes)")->capture_default_str()->check(CLI::IsMember({"f16", "q8_0"}));
   app.add_option("--mmproj", engine.projector_path, "The projector's GGUF file, with which the model sees; without it: it does not");
   app.add_flag("--mmproj-optional", engine.projector_optional, "A projector that cannot be used is warned of, no more");
   app.add_option("--proof", engine.proof, "What a worker before this one said of its kernels (ready.proof): they are not tried again");

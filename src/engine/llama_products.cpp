@@ -16,6 +16,9 @@ bool weight_format(ggml_type type, WeightFormat& format) {
     case GGML_TYPE_Q4_K: return format = WeightFormat::q4_k, true;
     case GGML_TYPE_Q5_K: return format = WeightFormat::q5_k, true;
     case GGML_TYPE_Q6_K: return format = WeightFormat::q6_k, true;
+    case GGML_TYPE_Q4_0: return format = WeightFormat::q4_0, true;
+    case GGML_TYPE_Q4_1: return format = WeightFormat::q4_1, true;
+    case GGML_TYPE_Q8_0: return format = WeightFormat::q8_0, true;
     default: return false;
   }
 }

@@ -1,6 +1,6 @@
-// Puts our products in the place of the engine's matrix products in steps of few rows,
-// where the weights lie on the processor in a format that the kernel knows. Everything else
-// stays the engine's: prompts, other formats, experts.
+// Puts our products in the place of the engine's matrix products, where the weights lie on
+// the processor in a format that the kernel knows. Everything else stays the engine's: other
+// formats, experts.
 //
 // The first time a format is met, a few rows of the model's own weights are multiplied by
 // our kernel and by hand, with the engine's own unpacking; a format that differs is left

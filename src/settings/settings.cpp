@@ -21,7 +21,7 @@ constexpr Setting kSettings[] = {
     {"api-key", SettingKind::text, "", "Key that clients must send (x-api-key or Authorization: Bearer)"},
     {"api-key-file", SettingKind::text, "", "File whose first line is the key"},
     {"memory", SettingKind::text, "", "Ceiling of server and worker together: a size (4G, 4096M) or a part of the machine (50%); default: what is available, less a margin"},
-    {"kv-type", SettingKind::text, "auto", "How the KV cache is kept: auto, f16, or q8_0 (half the bytes; answers are not repeatable in company)"},
+    {"kv-type", SettingKind::text, "auto", "How the KV cache is kept: auto, f16, or q8_0 (half the bytes)"},
     {"memory-levels", SettingKind::text, "", "Available memory at which caution, warning, critical and emergency begin; default: 3000M,2000M,1000M,500M, less on machines under 8 GB"},
     {"worker-group", SettingKind::text, "auto", "Control group for the worker, whose limit the system keeps: auto (below the server's own, where cgroup v2 is delegated), off, or a folder to make it in"},
     {"idle-timeout", SettingKind::integer, "0", "Seconds without a request after which the worker is ended until the next one; 0: never", 0, 1000000},

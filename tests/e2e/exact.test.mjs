@@ -6,8 +6,9 @@
 //   PENSIEVE_EXACT_PROMPTS   how many (40)
 //   PENSIEVE_EXACT_MODEL     another model; PENSIEVE_EXACT_WORDS: of the longest prompt (300)
 //   PENSIEVE_EXACT_TOKENS    of each answer (16)
+//   PENSIEVE_KERNELS         which kernels of ours may be used (src/platform/instruction_sets.h)
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -59,6 +60,15 @@ async function settled(worker) {
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
+
+const allowed = process.env.PENSIEVE_KERNELS;
+const has = (flag) => existsSync("/proc/cpuinfo") && readFileSync("/proc/cpuinfo", "utf8").includes(` ${flag} `);
+const skip = !allowed ? "all are allowed" : allowed !== "none" && !has(allowed) ? `this processor has no ${allowed}` : false;
+test(`kernels of ours are used up to '${allowed}'`, { skip }, async () => {
+  const worker = await start();
+  assert.ok(worker.log.includes(allowed === "none" ? "kernels: the engine's own" : `kernels: attention ${allowed} 2, products ${allowed}, rows alone`), worker.log);
+  await end(worker);
+});
 
 test(`${prompts} prompts in six conditions: the same tokens, the same logits`, { timeout: 6e6 }, async (t) => {
   const expected = [];

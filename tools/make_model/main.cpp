@@ -86,6 +86,7 @@ ggml_type type_for(const TensorShape& tensor, const std::string& quantisation) {
   if (tensor.precision == Precision::full) return GGML_TYPE_F32;
   if (quantisation == "f16") return GGML_TYPE_F16;
   if (quantisation == "q8_0") return GGML_TYPE_Q8_0;
+  if (quantisation.starts_with("q4_") && quantisation != "q4_k") return tensor.precision == Precision::output ? GGML_TYPE_Q8_0 : quantisation == "q4_0" ? GGML_TYPE_Q4_0 : GGML_TYPE_Q4_1;
   const bool packs = tensor.dims[0] % 256 == 0;
   if (tensor.precision == Precision::output) return packs ? GGML_TYPE_Q6_K : GGML_TYPE_Q8_0;
   return packs ? GGML_TYPE_Q4_K : GGML_TYPE_Q5_0;
@@ -200,7 +201,7 @@ int main(int argc, char** argv) {
   for (const Projector& projector : all_projectors()) names.emplace_back(projector.name);
   app.add_option("SHAPE", shape_name, "One of the known shapes")->required()->check(CLI::IsMember(names));
   app.add_option("FILE", path, "Where to write it")->required();
-  app.add_option("--quant", quantisation, "q4_k, q8_0 or f16")->capture_default_str()->check(CLI::IsMember({"q4_k", "q8_0", "f16"}));
+  app.add_option("--quant", quantisation, "q4_k, q4_0, q4_1, q8_0 or f16")->capture_default_str()->check(CLI::IsMember({"q4_k", "q4_0", "q4_1", "q8_0", "f16"}));
   app.add_option("--seed", seed)->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   for (const Projector& projector : all_projectors()) {

@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "platform/instruction_sets.h"
+
 namespace pensieve {
 
 #ifdef PENSIEVE_ATTENTION_X86
@@ -23,7 +25,14 @@ const AttentionKernel* const* attention_kernels() {
   return kernels.data();
 }
 
-const AttentionKernel* attention_kernel() { return attention_kernels()[0]; }
+const AttentionKernel* attention_kernel() {
+#ifdef PENSIEVE_ATTENTION_X86
+  for (const AttentionKernel* const* kernel = attention_kernels(); *kernel != nullptr; ++kernel) {
+    if (kernels_may_use(*kernel == &kAttentionAvx512 ? InstructionSet::avx512 : InstructionSet::avx2)) return *kernel;
+  }
+#endif
+  return nullptr;
+}
 
 bool attention_takes(const AttentionInput& input) {
   const auto suits = [](std::int64_t width, CellFormat format) {

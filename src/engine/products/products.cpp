@@ -1,18 +1,36 @@
 #include "engine/products/products.h"
 
 #include <algorithm>
+#include <array>
+
+#include "platform/instruction_sets.h"
 
 namespace pensieve {
 
 #ifdef PENSIEVE_PRODUCTS_X86
 extern const ProductKernel kProductsAvx512;
+extern const ProductKernel kProductsAvx2;
 #endif
+
+const ProductKernel* const* product_kernels() {
+  static const auto kernels = [] {
+    std::array<const ProductKernel*, 3> found{};
+#ifdef PENSIEVE_PRODUCTS_X86
+    std::size_t count = 0;
+    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("f16c"))
+      found[count++] = &kProductsAvx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) found[count++] = &kProductsAvx2;
+#endif
+    return found;
+  }();
+  return kernels.data();
+}
 
 const ProductKernel* product_kernel() {
 #ifdef PENSIEVE_PRODUCTS_X86
-  if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("f16c"))
-    return &kProductsAvx512;
+  for (const ProductKernel* const* kernel = product_kernels(); *kernel != nullptr; ++kernel) {
+    if (kernels_may_use(*kernel == &kProductsAvx512 ? InstructionSet::avx512 : InstructionSet::avx2)) return *kernel;
+  }
 #endif
   return nullptr;
 }
@@ -22,6 +40,9 @@ std::size_t product_block_bytes(WeightFormat format) {
     case WeightFormat::q4_k: return 144;
     case WeightFormat::q5_k: return 176;
     case WeightFormat::q6_k: return 210;
+    case WeightFormat::q4_0: return 8 * 18;
+    case WeightFormat::q4_1: return 8 * 20;
+    case WeightFormat::q8_0: return 8 * 34;
   }
   return 0;
 }
@@ -31,10 +52,10 @@ bool product_takes(const ProductInput& input) {
          input.weights_row == static_cast<std::size_t>(input.width / kProductBlock) * product_block_bytes(input.format);
 }
 
-// For each row of a tile: its bytes, then sixteen sums and a scale for each block (avx512.cpp); rows in groups of eight.
+// For each row of a tile: its bytes, then sixteen sums and eight scales at most for each block (kernel.h); rows in groups of eight.
 std::size_t product_scratch_bytes(std::int64_t width, std::int64_t rows) {
   const auto blocks = static_cast<std::size_t>(width / kProductBlock);
-  const std::size_t row = static_cast<std::size_t>(width) + blocks * (16 * sizeof(std::int16_t) + sizeof(float));
+  const std::size_t row = static_cast<std::size_t>(width) + blocks * (16 * sizeof(std::int16_t) + 8 * sizeof(float));
   return static_cast<std::size_t>(std::min((rows + 7) / 8 * 8, kProductTileRows)) * row;
 }
 

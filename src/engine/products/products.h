@@ -8,7 +8,7 @@
 //
 //   - A row's result depends on its own activations alone, bit for bit: not on the other
 //     rows of the step, nor on the number of threads.
-//   - Activations are rounded to 8 bits with one scale for each 256, as the engine does.
+//   - Activations are rounded to 8 bits with one scale for each 256, or 32 in formats whose blocks are of 32, as the engine does.
 //
 //   Owns     nothing.
 //   Threads  run() is called by all threads of a step at once, each with its part.
@@ -24,7 +24,7 @@ namespace pensieve {
 inline constexpr std::int64_t kProductTileRows = 64;  // So many rows are bytes at a time.
 inline constexpr std::int64_t kProductBlock = 256;  // Widths are multiples of it.
 
-enum class WeightFormat { q4_k, q5_k, q6_k };
+enum class WeightFormat { q4_k, q5_k, q6_k, q4_0, q4_1, q8_0 };
 
 struct ProductInput {
   const std::byte* weights = nullptr;  // [outputs][width], in blocks
@@ -43,8 +43,10 @@ struct ProductKernel {
   void (*run)(const ProductInput& input, int part, int parts, std::byte* scratch);
 };
 
-// The one for this processor; null when there is none.
+// The one for this processor; null when there is none, or when none may be used (platform/instruction_sets.h).
 const ProductKernel* product_kernel();
+// Every kernel that this processor can run, best first; ended by null. For tests.
+const ProductKernel* const* product_kernels();
 
 bool product_takes(const ProductInput& input);
 std::size_t product_block_bytes(WeightFormat format);  // Of kProductBlock weights.
