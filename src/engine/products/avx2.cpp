@@ -3,7 +3,7 @@
 // A part of 32 weights is one vector u of unsigned bytes. Multiplied with bytes of activations, two neighbours are added in 16 bits (at
 // most 2 * 63 * 127 = 16,002, so nothing is cut off); times the small scale of their part, two of those in 32. Parts are unpacked
 // two at a time, and used for all rows of a group before the next two: all that stays in sixteen registers. In formats without whole
-// scales a part's sums become floats, and are multiplied by its scale.
+// scales a part's sums become floats, and are multiplied by its scale; signed weights give their signs to the activations (2 * 128 * 127).
 #include <immintrin.h>
 
 #include "engine/products/kernel.h"

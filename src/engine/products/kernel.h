@@ -7,13 +7,12 @@
 //   d * scale * [sum(s * dot(u, q))] - d * offset * [sum(m * (sum of q over the part))].
 // Formats whose blocks are of 32 weights have no whole scales: eight of their blocks are one of ours, a scale and an offset for each,
 //   weight = scale * u - offset.
+// Their activations have a scale for each 32, too, as the engine gives them.
 // The bytes of the activations lie in the order in which the format yields its weights, so that unpacking need not bring those in order.
 //
 // Each instruction set includes this in a source file of its own, which is compiled for it; so nothing here may be visible
 // to others (an inline function that the linker shares would carry its instructions elsewhere): everything is in an anonymous
 // namespace, and the standard library stays out.
-//
-// Their activations have a scale for each 32, too, as the engine gives them.
 //
 // `Isa` has: Q4K, Q5K, Q6K, Q4_0, Q4_1 and Q8_0, each with kBytes of a block of 256 weights and kOrder, the order of its parts of 16 in
 // which it yields them; multiply<Format, Rows>(weights, tile, first, ask_ahead, out), the products of one row of weights with rows of a tile from `first`
