@@ -27,14 +27,20 @@ bool is_matrix(const ggml_tensor* tensor, std::size_t number_bytes) {
   return tensor->ne[2] == 1 && tensor->ne[3] == 1 && tensor->nb[0] == number_bytes;
 }
 
+// Rows at one distance, whatever they are grouped by: recurrent layers put those of each sequence together, and with one
+// sequence in a step that is a matrix. What is ours alone must be ours in company.
+bool is_list_of_rows(const ggml_tensor* tensor) {
+  return tensor->nb[0] == sizeof(float) && (tensor->ne[2] == 1 || tensor->nb[2] == static_cast<std::size_t>(tensor->ne[1]) * tensor->nb[1]) && tensor->ne[3] == 1;
+}
+
 // Nothing when the kernel cannot do this node.
 bool describe(const ggml_tensor* node, ProductInput& in) {
   const ggml_tensor* weights = node->src[0];
   const ggml_tensor* activations = node->src[1];
   if (weights == nullptr || activations == nullptr || node->src[2] != nullptr) return false;
   if (!weight_format(weights->type, in.format) || activations->type != GGML_TYPE_F32 || node->type != GGML_TYPE_F32) return false;
-  if (!is_matrix(weights, ggml_type_size(weights->type)) || !is_matrix(activations, sizeof(float)) || !is_matrix(node, sizeof(float))) return false;
-  if (weights->ne[0] != activations->ne[0] || node->ne[0] != weights->ne[1] || node->ne[1] != activations->ne[1]) return false;
+  if (!is_matrix(weights, ggml_type_size(weights->type)) || !is_list_of_rows(activations) || !is_list_of_rows(node)) return false;
+  if (weights->ne[0] != activations->ne[0] || node->ne[0] != weights->ne[1] || node->ne[1] != activations->ne[1] || node->ne[2] != activations->ne[2]) return false;
   in.weights = static_cast<const std::byte*>(weights->data);
   in.weights_row = weights->nb[1];
   in.activations = static_cast<const std::byte*>(activations->data);
@@ -43,7 +49,7 @@ bool describe(const ggml_tensor* node, ProductInput& in) {
   in.out_row = node->nb[1];
   in.width = weights->ne[0];
   in.outputs = weights->ne[1];
-  in.rows = activations->ne[1];
+  in.rows = activations->ne[1] * activations->ne[2];
   return product_takes(in);
 }
 

@@ -83,12 +83,15 @@ void SelfCheck::read(SequenceId sequence, std::int32_t begin, std::int32_t end) 
   if (run(rows) && rows.back().wants_logits) compare(end - 1, rows.size() - 1);
 }
 
-// The other one first: rows of a step have no order.
+// In the order of their slots, as decode steps are: the engine runs such sequences in one pass.
 void SelfCheck::decode(std::int32_t position, bool with_other) {
-  std::vector<Row> rows;
-  if (with_other) rows.push_back({*second_, position - kPromptTokens + cuts_[1], token_at(engine_, position, true), true});
-  rows.push_back({first_, position, token_at(engine_, position, false), true});
-  if (run(rows)) compare(position, rows.size() - 1);
+  std::vector<Row> rows{{first_, position, token_at(engine_, position, false), true}};
+  std::size_t own = 0;
+  if (with_other) {
+    own = *second_ < first_ ? 1 : 0;
+    rows.insert(rows.begin() + static_cast<std::ptrdiff_t>(1 - own), {*second_, position - kPromptTokens + cuts_[1], token_at(engine_, position, true), true});
+  }
+  if (run(rows)) compare(position, own);
 }
 
 void SelfCheck::alone(int turn) {
