@@ -15,10 +15,12 @@ const { values: options } = parseArgs({
     context: { type: "string", default: "6144" }, // Of one slot.
     rounds: { type: "string", default: "3" },
     "no-peer-restart": { type: "boolean", default: false }, // llama-server computes it all anew after a restart; with big shapes that takes long.
+    only: { type: "string", default: "both" },               // pensieve, llama-server or both.
     out: { type: "string" },
   },
 });
 const rounds = Number(options.rounds);
+if (!["pensieve", "llama-server", "both"].includes(options.only)) throw new Error("--only pensieve, llama-server or both");
 
 let words = Math.round(Number(options.tokens) / 5);
 
@@ -69,7 +71,8 @@ async function round(name, number) {
   return figures;
 }
 
-const results = { pensieve: [], "llama-server": [] };
+const servers = options.only === "both" ? ["pensieve", "llama-server"] : [options.only];
+const results = Object.fromEntries(servers.map((name) => [name, []]));
 try {
   // How many tokens a word is, the model tells.
   const probe = await boot("pensieve");
@@ -77,7 +80,7 @@ try {
   words = Math.round((Number(options.tokens) * 400) / counted.input_tokens);
   await stop(probe);
   for (let i = 0; i < rounds; ++i) {
-    for (const name of i % 2 === 0 ? ["pensieve", "llama-server"] : ["llama-server", "pensieve"]) {
+    for (const name of i % 2 === 0 ? servers : servers.toReversed()) {
       process.stderr.write(`\rround ${i + 1}/${rounds}: ${name}    `);
       results[name].push(await round(name, i + 1));
     }

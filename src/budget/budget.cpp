@@ -19,7 +19,7 @@ constexpr std::uint64_t kContextGrain = 256;
 constexpr std::uint64_t kEmbedContextAutoMax = 8192;  // Of an input, as the worker by itself.
 constexpr std::uint64_t kStepRows = 512;       // Of the engine (llama_engine.cpp).
 constexpr std::uint64_t kExportTokens = 256;   // A block of the KV store.
-constexpr std::uint64_t kReadAheadTokens = kExportTokens / 8;  // kv_keeper.cpp: kBufferShare
+constexpr std::uint64_t kReadBackTokens = kExportTokens / 8;  // kv_keeper.cpp: kBufferShare
 constexpr std::uint64_t kServerBytes = 24 * kMiB;
 constexpr std::uint64_t kWorkerHeapBytes = 14 * kMiB;  // Graph descriptions, chat template, tokens of known text (3 MiB), allocator slack.
 constexpr std::uint64_t kStackBytes = 8 * kMiB;        // Of a thread, as RLIMIT_DATA counts it.
@@ -69,7 +69,7 @@ Budget sum(const ModelNeeds& needs, const Wishes& wishes, const Choice& choice) 
   if (needs.sight_bytes > 0) add("sight", needs.sight_bytes, "projector, its buffers, an image being read");
   if (embeds) add("KV export", 0, "nothing is kept of an input");
   else if (kv.whole_states) add("KV export", up(2 * slot_kv_bytes), "two slots' whole states on their way to and from the store");
-  else add("KV export", up(slot_kv_bytes * std::min(1.0, static_cast<double>(2 * kExportTokens + kReadAheadTokens) / tokens)), fmt::format("two blocks of {} tokens on their way to the store, an eighth of one on its way back", kExportTokens));
+  else add("KV export", up(slot_kv_bytes * std::min(1.0, static_cast<double>(2 * kExportTokens + kReadBackTokens) / tokens)), fmt::format("two blocks of {} tokens on their way to the store, an eighth of one on its way back", kExportTokens));
   add("requests", budget.requests_bytes, "bodies, prompts, streams that wait for their readers");
   add("server", kServerBytes, "");
   for (const Budget::Line& line : budget.lines) budget.total_bytes += line.bytes;

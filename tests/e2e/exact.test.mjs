@@ -19,21 +19,12 @@ const prompts = Number(process.env.PENSIEVE_EXACT_PROMPTS ?? 40);
 const longest = Number(process.env.PENSIEVE_EXACT_WORDS ?? 300);
 const answer_tokens = Number(process.env.PENSIEVE_EXACT_TOKENS ?? 16);
 const folder = mkdtempSync(join(tmpdir(), "pensieve-exact-"));
-const workers = new Set();
-after(() => {
-  workers.forEach((worker) => worker.child.kill("SIGKILL"));
-  rmSync(folder, { recursive: true });
-});
+after(() => rmSync(folder, { recursive: true }));
 
 async function start(store) {
   const worker = new Worker(bin("pensieve-worker"), ["--model", process.env.PENSIEVE_EXACT_MODEL ?? (await model()), "--slots", "2", "--context", "4096", ...(store ? ["--store", store] : [])]);
-  workers.add(worker);
   await worker.ready();
   return worker;
-}
-async function end(worker) {
-  await worker.stop();
-  workers.delete(worker);
 }
 
 // Every second one is drawn, from the whole vocabulary: the draw depends on every logit. Lengths from a few tokens to many blocks.
@@ -67,7 +58,7 @@ const skip = !allowed ? "all are allowed" : allowed !== "none" && !has(allowed) 
 test(`kernels of ours are used up to '${allowed}'`, { skip }, async () => {
   const worker = await start();
   assert.ok(worker.log.includes(allowed === "none" ? "kernels: the engine's own" : `kernels: attention ${allowed} 2, products ${allowed}, rows alone`), worker.log);
-  await end(worker);
+  await worker.stop();
 });
 
 test(`${prompts} prompts in six conditions: the same tokens, the same logits`, { timeout: 6e6 }, async (t) => {
@@ -95,7 +86,7 @@ test(`${prompts} prompts in six conditions: the same tokens, the same logits`, {
     assert.equal(result.last.logit_hashes.length, result.tokens.length);
     expected.push({ tokens: result.tokens, hashes: result.last.logit_hashes, input_tokens: result.last.input_tokens });
   }
-  await end(cold);
+  await cold.stop();
   assert.ok(new Set(expected.flatMap((e) => e.hashes)).size > prompts * 2, "hashes tell logits apart");
 
   const store = join(folder, "store");
@@ -129,17 +120,16 @@ test(`${prompts} prompts in six conditions: the same tokens, the same logits`, {
     await worker.when((r) => r.id === mine && (r.event === "finish" || saidBy().length >= at));
     worker.child.kill("SIGKILL");
     await worker.exited;
-    workers.delete(worker);
     const said = saidBy().slice(0, at);
     worker = await start(store);
     if (said.length < expected[number].tokens.length) same(number, await run(worker, { ...request, said, events_to_skip: 1 }), `resumed after ${said.length} tokens`, said.length);
   }
 
-  await end(worker);
+  await worker.stop();
   worker = await start(store);
   reused = 0;
   for (const [number, request] of requests.entries()) same(number, await run(worker, request), "after a restart");
   readBack("after a restart");
-  await end(worker);
+  await worker.stop();
   t.diagnostic(`${prompts} prompts of ${Math.min(...expected.map((e) => e.input_tokens))} to ${Math.max(...expected.map((e) => e.input_tokens))} tokens, ${expected.reduce((sum, e) => sum + e.hashes.length, 0)} logits each way`);
 });

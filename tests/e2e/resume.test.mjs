@@ -206,7 +206,7 @@ test("killed before, in and after the end that a thinking budget puts in", async
   await server.stop();
 });
 
-test("what the worker before tried of exactness, the next one is told", { skip: process.platform !== "linux" }, async () => {
+test("what the worker before tried of exactness, the next one is told", { skip: process.platform !== "linux" && "it reads /proc" }, async () => {
   const server = await Server.start({ args: ["--slots", "2"] });
   const arguments_of = (pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
   const first = await server.until((h) => h.kv.exact !== null);

@@ -1,23 +1,16 @@
 // One `pensieve serve` on a free port, with the real worker or the scripted one.
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
-import { after } from "node:test";
-import { bin, model } from "./programs.mjs";
-
-// A test that fails leaves its server behind, and the run would wait for it.
-const running = new Set();
-after(() => running.forEach((child) => child.kill("SIGKILL")));
+import { bin, endedWithTheTests, model } from "./programs.mjs";
 
 export class Server {
   static async start({ args = [], fake = false, modelFile, env = {}, ready = true } = {}) {
     const server = new Server();
     const worker = fake ? ["--worker", bin("pensieve-fake-worker"), "--model", "script"] : ["--model", modelFile ?? (await model())];
-    server.child = spawn(bin("pensieve"), ["serve", "--port", "0", "--log-level", "info", ...worker, ...args], {
+    server.child = endedWithTheTests(spawn(bin("pensieve"), ["serve", "--port", "0", "--log-level", "info", ...worker, ...args], {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, PENSIEVE_STORE: "off", ...env }, // The user's own store stays out of it.
-    });
-    running.add(server.child);
-    server.child.on("exit", () => running.delete(server.child));
+    }));
     server.log = "";
     server.child.stderr.on("data", (data) => (server.log += data));
     server.exited = new Promise((resolve) => server.child.on("exit", (code, signal) => resolve({ code, signal })));

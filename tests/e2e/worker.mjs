@@ -1,17 +1,11 @@
 // Drives one pensieve-worker by hand over its wire (docs/wire.md).
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
-import { after } from "node:test";
-
-// A test that fails leaves its worker behind, and the run would wait for it.
-const running = new Set();
-after(() => running.forEach((child) => child.kill("SIGKILL")));
+import { endedWithTheTests } from "./programs.mjs";
 
 export class Worker {
   constructor(program, args, env = {}) {
-    this.child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"], env: { ...process.env, ...env } });
-    running.add(this.child);
-    this.child.on("exit", () => running.delete(this.child));
+    this.child = endedWithTheTests(spawn(program, args, { stdio: ["pipe", "pipe", "pipe"], env: { ...process.env, ...env } }));
     this.reports = [];
     this.waiters = [];
     this.log = "";

@@ -2,8 +2,6 @@
 
 #include <array>
 
-#include "platform/instruction_sets.h"
-
 namespace pensieve {
 
 #ifdef PENSIEVE_ATTENTION_X86
@@ -26,11 +24,9 @@ const AttentionKernel* const* attention_kernels() {
 }
 
 const AttentionKernel* attention_kernel() {
-#ifdef PENSIEVE_ATTENTION_X86
   for (const AttentionKernel* const* kernel = attention_kernels(); *kernel != nullptr; ++kernel) {
-    if (kernels_may_use(*kernel == &kAttentionAvx512 ? InstructionSet::avx512 : InstructionSet::avx2)) return *kernel;
+    if (kernels_may_use((*kernel)->set)) return *kernel;
   }
-#endif
   return nullptr;
 }
 

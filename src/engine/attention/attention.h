@@ -23,6 +23,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "platform/instruction_sets.h"
+
 namespace pensieve {
 
 inline constexpr std::int64_t kManyRows = 8;
@@ -52,12 +54,13 @@ struct AttentionInput {
 
 struct AttentionKernel {
   const char* name;
+  InstructionSet set;
   // Does part `part` of `parts`. `scratch` holds attention_scratch_floats(), aligned to 64 bytes, and is this thread's
   // own.
   void (*run)(const AttentionInput& input, int part, int parts, float* scratch);
 };
 
-// The best for this processor; null when there is none.
+// The best for this processor; null when there is none, or when none may be used (platform/instruction_sets.h).
 const AttentionKernel* attention_kernel();
 // Every kernel that this processor can run, best first; ended by null. For tests.
 const AttentionKernel* const* attention_kernels();

@@ -57,6 +57,6 @@ struct Avx2 {
 }  // namespace
 
 extern const AttentionKernel kAttentionAvx2;
-const AttentionKernel kAttentionAvx2{"avx2 2", &Attention<Avx2>::run};
+const AttentionKernel kAttentionAvx2{"avx2 2", InstructionSet::avx2, &Attention<Avx2>::run};
 
 }  // namespace pensieve

@@ -56,6 +56,6 @@ struct Avx512 {
 }  // namespace
 
 extern const AttentionKernel kAttentionAvx512;
-const AttentionKernel kAttentionAvx512{"avx512 2", &Attention<Avx512>::run};
+const AttentionKernel kAttentionAvx512{"avx512 2", InstructionSet::avx512, &Attention<Avx512>::run};
 
 }  // namespace pensieve

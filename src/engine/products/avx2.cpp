@@ -127,9 +127,18 @@ struct Avx2 {
     INLINED static __m256i unpack(const std::byte* at, int part) { return load_32(at + part * kStride + 2); }
   };
 
+  template <int Rows>
+  struct Sums {
+    __m256 products[Rows];
+    __m256 offsets[Rows];
+    INLINED Sums() {
+      for (int r = 0; r < Rows; ++r) products[r] = _mm256_setzero_ps(), offsets[r] = _mm256_setzero_ps();
+    }
+  };
+
   // One block of weights with the same of a row: what the sums of all blocks are made of.
   template <typename Format, int Rows>
-  INLINED static void add_block(const std::byte* at, const Activations& rows, const std::int8_t* row_q, const std::int16_t* row_sums, const float* row_d, __m256 (&sums)[Rows], __m256 (&offsets)[Rows])
+  INLINED static void add_block(const std::byte* at, const Activations& rows, const std::int8_t* row_q, const std::int16_t* row_sums, const float* row_d, Sums<Rows>& to)
     requires(Format::kWholeScales)
   {
     const std::int64_t run = rows.blocks * kProductBlock;
@@ -150,13 +159,13 @@ struct Avx2 {
     for (int r = 0; r < Rows; ++r) {
       const __m256 d = _mm256_set1_ps(row_d[r]);
       const __m256i parts = _mm256_madd_epi16(scales.m, _mm256_load_si256(reinterpret_cast<const __m256i*>(row_sums + r * rows.blocks * 16)));
-      sums[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole[r]), _mm256_mul_ps(d, _mm256_set1_ps(scales.scale)), sums[r]);
-      offsets[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(parts), _mm256_mul_ps(d, _mm256_set1_ps(scales.offset)), offsets[r]);
+      to.products[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole[r]), _mm256_mul_ps(d, _mm256_set1_ps(scales.scale)), to.products[r]);
+      to.offsets[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(parts), _mm256_mul_ps(d, _mm256_set1_ps(scales.offset)), to.offsets[r]);
     }
   }
 
   template <typename Format, int Rows>
-  INLINED static void add_block(const std::byte* at, const Activations& rows, const std::int8_t* row_q, const std::int16_t* row_sums, const float* row_d, __m256 (&sums)[Rows], __m256 (&offsets)[Rows]) {
+  INLINED static void add_block(const std::byte* at, const Activations& rows, const std::int8_t* row_q, const std::int16_t* row_sums, const float* row_d, Sums<Rows>& to) {
     const std::int64_t run = rows.blocks * kProductBlock;
     const __m256 scales = eight_halves(at, Format::kStride);
     const __m256i ones = _mm256_set1_epi16(1);
@@ -174,28 +183,19 @@ struct Avx2 {
         block[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_maddubs_epi16(u, q), ones)), _mm256_broadcast_ss(&scale_of[r][part]), block[r]);
       }
     }
-    for (int r = 0; r < Rows; ++r) sums[r] = _mm256_add_ps(sums[r], block[r]);
+    for (int r = 0; r < Rows; ++r) to.products[r] = _mm256_add_ps(to.products[r], block[r]);
     if constexpr (!Format::kSigned) {
       const __m256 of_parts = Format::offsets(at, scales);
       for (int r = 0; r < Rows; ++r) {
         const __m256i of_32s = _mm256_madd_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(row_sums + r * rows.blocks * 16)), ones);
-        offsets[r] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(of_32s), _mm256_load_ps(row_d + r * rows.blocks * 8)), of_parts, offsets[r]);
+        to.offsets[r] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(of_32s), _mm256_load_ps(row_d + r * rows.blocks * 8)), of_parts, to.offsets[r]);
       }
     }
   }
 
-  template <typename Format, int Rows>
-  INLINED static void multiply(const std::byte* weights, const Activations& rows, std::int64_t first, bool ask_ahead, float* out) {
-    __m256 sums[Rows], offsets[Rows];
-    for (int r = 0; r < Rows; ++r) sums[r] = _mm256_setzero_ps(), offsets[r] = _mm256_setzero_ps();
-    for (std::int64_t b = 0; b < rows.blocks; ++b) {
-      const std::byte* at = weights + b * Format::kBytes;
-      if (ask_ahead) {
-        for (std::int64_t line = 0; line < Format::kBytes; line += 64) __builtin_prefetch(at + kAhead + line, 0, 2);
-      }
-      add_block<Format, Rows>(at, rows, rows.q + (first * rows.blocks + b) * kProductBlock, rows.sums + (first * rows.blocks + b) * 16, rows.d + (Format::kWholeScales ? first * rows.blocks + b * kGroup : (first * rows.blocks + b) * 8), sums, offsets);
-    }
-    for (int r = 0; r < Rows; ++r) out[r] = sum_of(_mm256_sub_ps(sums[r], offsets[r]));
+  template <int Rows>
+  INLINED static void totals(const Sums<Rows>& sums, float* out) {
+    for (int r = 0; r < Rows; ++r) out[r] = sum_of(_mm256_sub_ps(sums.products[r], sums.offsets[r]));
   }
 
   // The largest of 8 * `eights` numbers, without their signs.
@@ -240,6 +240,6 @@ struct Avx2 {
 }  // namespace
 
 extern const ProductKernel kProductsAvx2;
-const ProductKernel kProductsAvx2{"avx2", &Products<Avx2>::run};
+const ProductKernel kProductsAvx2{"avx2", InstructionSet::avx2, &Products<Avx2>::run};
 
 }  // namespace pensieve

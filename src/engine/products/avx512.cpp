@@ -141,31 +141,30 @@ struct Avx512 {
     }
   };
 
-  struct Q4_0 {
-    static constexpr std::int64_t kStride = 18, kBytes = 8 * kStride;
+  // Blocks of 32 of `Stride` bytes, `Head` of them before the nibbles.
+  template <std::int64_t Stride, std::int64_t Head>
+  struct NibblesOf32 {
+    static constexpr std::int64_t kBytes = 8 * Stride;
     static constexpr bool kWholeScales = false;
     static constexpr int kSums = 2;
     static constexpr const Order& kOrder = kOrderOfNibblesOf32s;
     INLINED static __m512 in_lanes(__m256 of_parts, int sum) { return four_times(of_parts, 4 * sum); }
-    INLINED static void unpack(const std::byte* at, Parts& parts) {
-      nibbles_of_32s(at + 2, kStride, parts);
-      const __m256 scales = eight_halves(at, kStride);
+    INLINED static __m256 unpack_all_but_offsets(const std::byte* at, Parts& parts) {
+      nibbles_of_32s(at + Head, Stride, parts);
+      const __m256 scales = eight_halves(at, Stride);
       parts.scales[0] = in_lanes(scales, 0), parts.scales[1] = in_lanes(scales, 1);
-      parts.offsets = _mm256_mul_ps(scales, _mm256_set1_ps(8));
+      return scales;
     }
   };
 
-  struct Q4_1 {
-    static constexpr std::int64_t kStride = 20, kBytes = 8 * kStride;
-    static constexpr bool kWholeScales = false;
-    static constexpr int kSums = 2;
-    static constexpr const Order& kOrder = kOrderOfNibblesOf32s;
-    INLINED static __m512 in_lanes(__m256 of_parts, int sum) { return four_times(of_parts, 4 * sum); }
+  struct Q4_0 : NibblesOf32<18, 2> {
+    INLINED static void unpack(const std::byte* at, Parts& parts) { parts.offsets = _mm256_mul_ps(unpack_all_but_offsets(at, parts), _mm256_set1_ps(8)); }
+  };
+
+  struct Q4_1 : NibblesOf32<20, 4> {
     INLINED static void unpack(const std::byte* at, Parts& parts) {
-      nibbles_of_32s(at + 4, kStride, parts);
-      const __m256 scales = eight_halves(at, kStride);
-      parts.scales[0] = in_lanes(scales, 0), parts.scales[1] = in_lanes(scales, 1);
-      parts.offsets = _mm256_xor_ps(eight_halves(at + 2, kStride), _mm256_set1_ps(-0.0f));
+      unpack_all_but_offsets(at, parts);
+      parts.offsets = _mm256_xor_ps(eight_halves(at + 2, 20), _mm256_set1_ps(-0.0f));
     }
   };
 
@@ -186,11 +185,20 @@ struct Avx512 {
     }
   };
 
+  template <int Rows>
+  struct Sums {
+    __m512 products[Rows];
+    __m256 offsets[Rows];
+    INLINED Sums() {
+      for (int r = 0; r < Rows; ++r) products[r] = _mm512_setzero_ps(), offsets[r] = _mm256_setzero_ps();
+    }
+  };
+
   // One block of weights with the same of a row: what the sums of all blocks are made of.
   // A dot product of four stays below 63 * 127 * 4 = 32,004: it fits the lower half of its lane, and what the
   // sign puts into the upper one meets the zero there.
   template <typename Format, int Rows>
-  INLINED static void add_block(const std::byte* at, const Activations& rows, const std::int8_t* row_q, const std::int16_t* row_sums, const float* row_d, __m512 (&sums)[Rows], __m256 (&offsets)[Rows])
+  INLINED static void add_block(const std::byte* at, const Activations& rows, const std::int8_t* row_q, const std::int16_t* row_sums, const float* row_d, Sums<Rows>& to)
     requires(Format::kWholeScales)
   {
     Block block;
@@ -207,13 +215,13 @@ struct Avx512 {
         whole = _mm512_dpwssd_epi32(whole, dot, block.s[i]);
       }
       const __m256i parts = _mm256_madd_epi16(block.m, _mm256_load_si256(reinterpret_cast<const __m256i*>(row_sums + r * rows.blocks * 16)));
-      sums[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), _mm512_set1_ps(scales[r]), sums[r]);
-      offsets[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(parts), _mm256_set1_ps(factors[r]), offsets[r]);
+      to.products[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), _mm512_set1_ps(scales[r]), to.products[r]);
+      to.offsets[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(parts), _mm256_set1_ps(factors[r]), to.offsets[r]);
     }
   }
 
   template <typename Format, int Rows>
-  INLINED static void add_block(const std::byte* at, const Activations& rows, const std::int8_t* row_q, const std::int16_t* row_sums, const float* row_d, __m512 (&sums)[Rows], __m256 (&offsets)[Rows]) {
+  INLINED static void add_block(const std::byte* at, const Activations& rows, const std::int8_t* row_q, const std::int16_t* row_sums, const float* row_d, Sums<Rows>& to) {
     Parts parts;
     Format::unpack(at, parts);
     constexpr int kVectors = 4 / Format::kSums;  // Of a sum.
@@ -223,28 +231,17 @@ struct Avx512 {
       for (int sum = 0; sum < Format::kSums; ++sum) {
         __m512i dot = _mm512_setzero_si512();
         for (int i = sum * kVectors; i < (sum + 1) * kVectors; ++i) dot = _mm512_dpbusd_epi32(dot, parts.u[i], _mm512_load_si512(q + 64 * i));
-        sums[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(parts.scales[sum], Format::in_lanes(d, sum)), sums[r]);
+        to.products[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(parts.scales[sum], Format::in_lanes(d, sum)), to.products[r]);
       }
       const __m256i of_32s = _mm256_madd_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(row_sums + r * rows.blocks * 16)), _mm256_set1_epi16(1));
-      offsets[r] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(of_32s), d), parts.offsets, offsets[r]);
+      to.offsets[r] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(of_32s), d), parts.offsets, to.offsets[r]);
     }
   }
 
-  // `Rows` products of one row of weights, of a tile's rows from `first` on. The steps of a row are the same whatever Rows is.
-  template <typename Format, int Rows>
-  INLINED static void multiply(const std::byte* weights, const Activations& rows, std::int64_t first, bool ask_ahead, float* out) {
-    __m512 sums[Rows];
-    __m256 offsets[Rows];
-    for (int r = 0; r < Rows; ++r) sums[r] = _mm512_setzero_ps(), offsets[r] = _mm256_setzero_ps();
-    for (std::int64_t b = 0; b < rows.blocks; ++b) {
-      const std::byte* at = weights + b * Format::kBytes;
-      if (ask_ahead) {
-        for (std::int64_t line = 0; line < Format::kBytes; line += 64) __builtin_prefetch(at + kAhead + line, 0, 2);
-      }
-      add_block<Format, Rows>(at, rows, rows.q + (first * rows.blocks + b) * kProductBlock, rows.sums + (first * rows.blocks + b) * 16, rows.d + (Format::kWholeScales ? first * rows.blocks + b * kGroup : (first * rows.blocks + b) * 8), sums, offsets);
-    }
+  template <int Rows>
+  INLINED static void totals(const Sums<Rows>& sums, float* out) {
     for (int r = 0; r < Rows; ++r)
-      out[r] = _mm512_reduce_add_ps(_mm512_sub_ps(sums[r], _mm512_zextps256_ps512(offsets[r])));
+      out[r] = _mm512_reduce_add_ps(_mm512_sub_ps(sums.products[r], _mm512_zextps256_ps512(sums.offsets[r])));
   }
 
   // 256 numbers as bytes in the given order, their scale, and the sums of each sixteen.
@@ -280,6 +277,6 @@ struct Avx512 {
 }  // namespace
 
 extern const ProductKernel kProductsAvx512;
-const ProductKernel kProductsAvx512{"avx512-vnni", &Products<Avx512>::run};
+const ProductKernel kProductsAvx512{"avx512-vnni", InstructionSet::avx512, &Products<Avx512>::run};
 
 }  // namespace pensieve

@@ -15,8 +15,8 @@
 // namespace, and the standard library stays out.
 //
 // `Isa` has: Q4K, Q5K, Q6K, Q4_0, Q4_1 and Q8_0, each with kBytes of a block of 256 weights and kOrder, the order of its parts of 16 in
-// which it yields them; multiply<Format, Rows>(weights, tile, first, ask_ahead, out), the products of one row of weights with rows of a tile from `first`
-// on, a row's the same whatever Rows is; quantise_block(from, order, q, d, sums), 256 numbers as bytes in that order, their
+// which it yields them; Sums<Rows>, zero at first; add_block<Format>(at, rows, q, sums, d, to), one block of weights with the same of `Rows` rows
+// (theirs from q, sums and d on), a row's steps the same whatever Rows is; totals(sums, out); quantise_block(from, order, q, d, sums), 256 numbers as bytes in that order, their
 // scale, and the sums of each sixteen; quantise_32s(from, order, q, d, sums), the same with a scale for each 32.
 #pragma once
 
@@ -112,12 +112,28 @@ struct Products {
     }
   }
 
+  // `Rows` products of one row of weights, of a tile's rows from `first` on.
+  template <typename Format, int Rows>
+  INLINED static void multiply(const std::byte* weights, const Activations& rows, std::int64_t first, bool ask_ahead, float* out) {
+    typename Isa::template Sums<Rows> sums;
+    for (std::int64_t b = 0; b < rows.blocks; ++b) {
+      const std::byte* at = weights + b * Format::kBytes;
+      if (ask_ahead) {
+        for (std::int64_t line = 0; line < Format::kBytes; line += 64) __builtin_prefetch(at + kAhead + line, 0, 2);
+      }
+      const std::int64_t block = first * rows.blocks + b;
+      const float* d = rows.d + (Format::kWholeScales ? first * rows.blocks + b * kGroup : block * 8);
+      Isa::template add_block<Format>(at, rows, rows.q + block * kProductBlock, rows.sums + block * 16, d, sums);
+    }
+    Isa::totals(sums, out);
+  }
+
   // Outputs [begin, end) of a group of the tile's rows.
   template <typename Format, int Rows>
   static void outputs_of_group(const ProductInput& in, const Activations& tile, std::int64_t first, std::int64_t row, std::int64_t begin, std::int64_t end, bool ask_ahead) {
     for (std::int64_t n = begin; n < end; ++n) {
       float results[Rows];
-      Isa::template multiply<Format, Rows>(in.weights + static_cast<std::size_t>(n) * in.weights_row, tile, first, ask_ahead, results);
+      multiply<Format, Rows>(in.weights + static_cast<std::size_t>(n) * in.weights_row, tile, first, ask_ahead, results);
       for (int r = 0; r < Rows; ++r)
         __builtin_memcpy(in.out + static_cast<std::size_t>(row + r) * in.out_row + static_cast<std::size_t>(n) * sizeof(float), &results[r], sizeof(float));
     }

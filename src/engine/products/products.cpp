@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "platform/instruction_sets.h"
-
 namespace pensieve {
 
 #ifdef PENSIEVE_PRODUCTS_X86
@@ -27,11 +25,9 @@ const ProductKernel* const* product_kernels() {
 }
 
 const ProductKernel* product_kernel() {
-#ifdef PENSIEVE_PRODUCTS_X86
   for (const ProductKernel* const* kernel = product_kernels(); *kernel != nullptr; ++kernel) {
-    if (kernels_may_use(*kernel == &kProductsAvx512 ? InstructionSet::avx512 : InstructionSet::avx2)) return *kernel;
+    if (kernels_may_use((*kernel)->set)) return *kernel;
   }
-#endif
   return nullptr;
 }
 

@@ -19,6 +19,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "platform/instruction_sets.h"
+
 namespace pensieve {
 
 inline constexpr std::int64_t kProductTileRows = 64;  // So many rows are bytes at a time.
@@ -39,6 +41,7 @@ struct ProductInput {
 
 struct ProductKernel {
   const char* name;
+  InstructionSet set;
   // Does part `part` of `parts`. `scratch` holds product_scratch_bytes(), aligned to 64 bytes, and is this thread's own.
   void (*run)(const ProductInput& input, int part, int parts, std::byte* scratch);
 };
