@@ -70,20 +70,27 @@ void LlamaProducts::compute(ggml_tensor* node, int part, int parts, void* self) 
   static_cast<LlamaProducts*>(self)->kernel_->run(in, part, parts, thread_scratch(product_scratch_bytes(in.width, in.rows)));
 }
 
-// The kernel's products of a few rows of these weights beside sums by hand.
+// The kernel's products of a few rows of these weights beside sums by hand; and of many rows at once beside those of one.
 bool LlamaProducts::trusts(const ggml_tensor* weights, const ProductInput& form) {
+  constexpr std::int64_t kMany = 16;
   const auto known = trusted_.find(weights->type);
   if (known != trusted_.end()) return known->second;
   ProductInput few = form;
   few.outputs = std::min<std::int64_t>(form.outputs, 4);
-  few.rows = 1;
+  few.rows = kMany;
   const auto width = static_cast<std::size_t>(form.width);
-  std::vector<float> activations(width), row(width), results(static_cast<std::size_t>(few.outputs));
+  std::vector<float> activations(width), row(width), results(static_cast<std::size_t>(few.outputs)), many(static_cast<std::size_t>(few.outputs * kMany));
   for (std::size_t i = 0; i < width; ++i) activations[i] = static_cast<float>(i * 7919 % 2003) / 1001 - 1;
   few.activations = reinterpret_cast<const std::byte*>(activations.data());
+  few.activations_row = 0;  // All rows are the same.
+  few.out_row = results.size() * sizeof(float);
+  few.out = reinterpret_cast<std::byte*>(many.data());
+  kernel_->run(few, 0, 1, thread_scratch(product_scratch_bytes(few.width, kMany)));
+  few.rows = 1;
   few.out = reinterpret_cast<std::byte*>(results.data());
   kernel_->run(few, 0, 1, thread_scratch(product_scratch_bytes(few.width, 1)));
   bool right = true;
+  for (std::size_t i = 0; i < many.size(); ++i) right = right && many[i] == results[i % results.size()];
   for (std::size_t n = 0; n < results.size(); ++n) {
     ggml_get_type_traits(weights->type)->to_float(form.weights + n * form.weights_row, row.data(), form.width);
     double sum = 0, squares = 0, activation_squares = 0;
@@ -95,7 +102,7 @@ bool LlamaProducts::trusts(const ggml_tensor* weights, const ProductInput& form)
     // Rounding these activations to 8 bits is noise of 0.004 of their length; five times that (products_test.cpp has the sum).
     right = right && std::abs(static_cast<double>(results[n]) - sum) <= 0.02 / std::sqrt(static_cast<double>(width)) * std::sqrt(squares * activation_squares);
   }
-  if (!right) log::warn("products of {} weights stay the engine's own: the kernel '{}' differs from the engine's unpacking", ggml_type_name(weights->type), kernel_->name);
+  if (!right) log::warn("products of {} weights stay the engine's own: the kernel '{}' differs from the engine's unpacking, or with the number of rows", ggml_type_name(weights->type), kernel_->name);
   trusted_[weights->type] = right;
   return right;
 }

@@ -57,7 +57,7 @@ const has = (flag) => existsSync("/proc/cpuinfo") && readFileSync("/proc/cpuinfo
 const skip = !allowed ? "all are allowed" : allowed !== "none" && !has(allowed) ? `this processor has no ${allowed}` : false;
 test(`kernels of ours are used up to '${allowed}'`, { skip }, async () => {
   const worker = await start();
-  assert.ok(worker.log.includes(allowed === "none" ? "kernels: the engine's own" : `kernels: attention ${allowed} 2, products ${allowed}, rows alone`), worker.log);
+  assert.ok(worker.log.includes(allowed === "none" ? "kernels: the engine's own" : `kernels: attention ${allowed} 2, products ${allowed} 2, rows alone`), worker.log);
   await worker.stop();
 });
 

@@ -1,7 +1,7 @@
 // Compiled for AVX-512 with VNNI (dot products of bytes); called only where the processor has them.
 //
 // A block of 256 weights is four vectors u of 64 unsigned bytes, and for each a vector s of scales: a lane for the four weights whose
-// products the dot product leaves in it.
+// products the dot product leaves in it. In a panel it is 64 vectors of four weights of each of sixteen outputs.
 #include <immintrin.h>
 
 #include "engine/products/kernel.h"
@@ -22,6 +22,12 @@ INLINED __m512i load_64(const std::byte* from) { return _mm512_loadu_si512(from)
 INLINED __m512i load_32_32(const std::byte* a, const std::byte* b) {
   const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a));
   return _mm512_inserti64x4(_mm512_castsi256_si512(low), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b)), 1);
+}
+
+INLINED int whole_of(const void* four_bytes) {
+  int whole = 0;
+  __builtin_memcpy(&whole, four_bytes, sizeof(whole));
+  return whole;
 }
 
 // In lanes 0-7 the one, in lanes 8-15 the other.
@@ -49,11 +55,10 @@ INLINED void six_bit_scales(const std::byte* at, Block& block) {
   block.offset = half_at(at + 2);
 }
 
-// Of a format of blocks of 32: vectors u, of which those of a sum belong to the same parts; for each sum the scales of the lanes.
+// Of a format of blocks of 32.
 struct Parts {
   __m512i u[4];
-  __m512 scales[4];
-  __m256 offsets;
+  __m256 scales, offsets;  // Offsets only where they are no multiples of scales.
 };
 
 // Parts of 32 in each 64 bytes: low nibbles the first and the third, high nibbles the second and the fourth.
@@ -74,21 +79,44 @@ INLINED void nibbles_of_32s(const std::byte* first, std::int64_t stride, Parts& 
 }
 constexpr Order kOrderOfNibblesOf32s = {0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15};
 
-// A lane of the eight numbers for each four of ours, from number `a` on.
-INLINED __m512 four_times(__m256 eight, int a) {
-  const __m512i lanes = _mm512_add_epi32(_mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0), _mm512_set1_epi32(a));
-  return _mm512_permutexvar_ps(lanes, _mm512_castps256_ps512(eight));
+// The small numbers of a block as lanes: scales in lanes 0-7 and offsets in lanes 8-15.
+INLINED __m512i six_bit_numbers(const std::byte* at) {
+  const auto [scales, offsets] = six_bits(at);
+  return _mm512_cvtepu8_epi32(_mm_unpacklo_epi64(scales, offsets));
 }
-INLINED __m512 eight_times(__m256 eight, int a) {
-  const __m512i lanes = _mm512_add_epi32(_mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0), _mm512_set1_epi32(a));
-  return _mm512_permutexvar_ps(lanes, _mm512_castps256_ps512(eight));
+
+// Sixteen vectors of sixteen lanes, columns for rows.
+INLINED void transpose(const __m512i* from, __m512i* to) {
+  __m512i pairs[16], fours[16];
+  for (int i = 0; i < 16; i += 2) {
+    pairs[i] = _mm512_unpacklo_epi32(from[i], from[i + 1]);
+    pairs[i + 1] = _mm512_unpackhi_epi32(from[i], from[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) {  // fours[i + c]: lane c of each quarter, of rows i to i + 3.
+    fours[i] = _mm512_unpacklo_epi64(pairs[i], pairs[i + 2]);
+    fours[i + 1] = _mm512_unpackhi_epi64(pairs[i], pairs[i + 2]);
+    fours[i + 2] = _mm512_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
+    fours[i + 3] = _mm512_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
+  }
+  constexpr int kEven = 0x88, kOdd = 0xDD;  // Quarters 0 and 2 of both, 1 and 3 of both.
+  for (int c = 0; c < 4; ++c) {
+    const __m512i a = _mm512_shuffle_i32x4(fours[c], fours[4 + c], kEven), b = _mm512_shuffle_i32x4(fours[8 + c], fours[12 + c], kEven);
+    const __m512i d = _mm512_shuffle_i32x4(fours[c], fours[4 + c], kOdd), e = _mm512_shuffle_i32x4(fours[8 + c], fours[12 + c], kOdd);
+    to[c] = _mm512_shuffle_i32x4(a, b, kEven);
+    to[8 + c] = _mm512_shuffle_i32x4(a, b, kOdd);
+    to[4 + c] = _mm512_shuffle_i32x4(d, e, kEven);
+    to[12 + c] = _mm512_shuffle_i32x4(d, e, kOdd);
+  }
 }
 
 struct Avx512 {
   struct Q4K {
     static constexpr std::int64_t kBytes = 144;
     static constexpr bool kWholeScales = true;
+    static constexpr bool kOneFactor = false;
+    static constexpr int kPartSteps = 8;  // Four weights of each part at a time.
     static constexpr const Order& kOrder = kOrderOfNibbles;
+    INLINED static __m512i numbers(const std::byte* at) { return six_bit_numbers(at); }
     INLINED static void unpack(const std::byte* at, Block& block) {
       six_bit_scales(at, block);
       const __m512i low = _mm512_set1_epi8(0x0F);
@@ -103,7 +131,10 @@ struct Avx512 {
   struct Q5K {
     static constexpr std::int64_t kBytes = 176;
     static constexpr bool kWholeScales = true;
+    static constexpr bool kOneFactor = false;
+    static constexpr int kPartSteps = 8;
     static constexpr const Order& kOrder = kOrderOfNibbles;
+    INLINED static __m512i numbers(const std::byte* at) { return six_bit_numbers(at); }
     INLINED static void unpack(const std::byte* at, Block& block) {
       six_bit_scales(at, block);
       const __m512i low = _mm512_set1_epi8(0x0F), sixteen = _mm512_set1_epi8(16);
@@ -121,7 +152,11 @@ struct Avx512 {
   struct Q6K {
     static constexpr std::int64_t kBytes = 210;
     static constexpr bool kWholeScales = true;
+    static constexpr bool kOneFactor = true;
+    static constexpr int kOffsetShift = 5;  // Its offset is 32 times its scale.
+    static constexpr int kPartSteps = 4;
     static constexpr Order kOrder = order_of_32s({0, 4, 1, 5, 2, 6, 3, 7});
+    INLINED static __m512i numbers(const std::byte* at) { return _mm512_cvtepi8_epi32(load_16(at + 192)); }
     INLINED static void unpack(const std::byte* at, Block& block) {
       const __m512i low = _mm512_set1_epi8(0x0F), high = _mm512_set1_epi8(0x30);
       const __m512i even = load_32_32(at, at + 64), odd = load_32_32(at + 32, at + 96);  // Low four bits of parts 0 and 2, 1 and 3; 4 and 6, 5 and 7.
@@ -146,119 +181,236 @@ struct Avx512 {
   struct NibblesOf32 {
     static constexpr std::int64_t kBytes = 8 * Stride;
     static constexpr bool kWholeScales = false;
-    static constexpr int kSums = 2;
     static constexpr const Order& kOrder = kOrderOfNibblesOf32s;
-    INLINED static __m512 in_lanes(__m256 of_parts, int sum) { return four_times(of_parts, 4 * sum); }
-    INLINED static __m256 unpack_all_but_offsets(const std::byte* at, Parts& parts) {
+    INLINED static void unpack(const std::byte* at, Parts& parts) {
       nibbles_of_32s(at + Head, Stride, parts);
-      const __m256 scales = eight_halves(at, Stride);
-      parts.scales[0] = in_lanes(scales, 0), parts.scales[1] = in_lanes(scales, 1);
-      return scales;
+      parts.scales = eight_halves(at, Stride);
+    }
+    // The dot product of each part.
+    INLINED static __m256i dots(const Parts& parts, const std::int8_t* q) {
+      const auto two = [&](int i) {  // In each quarter a part.
+        return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), parts.u[i], _mm512_load_si512(q + 64 * i)), parts.u[i + 1], _mm512_load_si512(q + 64 * (i + 1)));
+      };
+      const __m512i a = two(0), b = two(2);
+      const __m512i halves = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+      const __m512i whole = _mm512_add_epi32(halves, _mm512_shuffle_epi32(halves, _MM_PERM_BADC));  // Of each quarter: a, b.
+      return _mm512_castsi512_si256(_mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0), whole));
     }
   };
 
   struct Q4_0 : NibblesOf32<18, 2> {
-    INLINED static void unpack(const std::byte* at, Parts& parts) { parts.offsets = _mm256_mul_ps(unpack_all_but_offsets(at, parts), _mm256_set1_ps(8)); }
+    static constexpr bool kOneFactor = true;
+    static constexpr int kOffsetShift = 3;  // Offsets are 8 times scales.
   };
 
   struct Q4_1 : NibblesOf32<20, 4> {
+    static constexpr bool kOneFactor = false;
+    static constexpr int kOffsetShift = 0;
     INLINED static void unpack(const std::byte* at, Parts& parts) {
-      unpack_all_but_offsets(at, parts);
+      NibblesOf32::unpack(at, parts);
       parts.offsets = _mm256_xor_ps(eight_halves(at + 2, 20), _mm256_set1_ps(-0.0f));
     }
   };
 
   struct Q8_0 {
     static constexpr std::int64_t kStride = 34, kBytes = 8 * kStride;
-    static constexpr bool kWholeScales = false;
-    static constexpr int kSums = 4;
+    static constexpr bool kWholeScales = false, kOneFactor = true;
+    static constexpr int kOffsetShift = 7;  // Signed; 128 more, as unsigned bytes, is another first bit.
     static constexpr const Order& kOrder = kNaturalOrder;
-    INLINED static __m512 in_lanes(__m256 of_parts, int sum) { return eight_times(of_parts, 2 * sum); }
     INLINED static void unpack(const std::byte* at, Parts& parts) {
-      const __m256 scales = eight_halves(at, kStride);
-      for (int i = 0; i < 4; ++i) {
-        // Signed; 128 more, as unsigned bytes, is another first bit.
+      for (int i = 0; i < 4; ++i)
         parts.u[i] = _mm512_xor_si512(load_32_32(at + 2 + 2 * i * kStride, at + 2 + (2 * i + 1) * kStride), _mm512_set1_epi8(static_cast<char>(0x80)));
-        parts.scales[i] = in_lanes(scales, i);
-      }
-      parts.offsets = _mm256_mul_ps(scales, _mm256_set1_ps(128));
+      parts.scales = eight_halves(at, kStride);
+    }
+    INLINED static __m256i dots(const Parts& parts, const std::int8_t* q) {
+      __m512i two[4];  // In each half a part.
+      for (int i = 0; i < 4; ++i) two[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), parts.u[i], _mm512_load_si512(q + 64 * i));
+      const __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(two[0], two[1]), _mm512_unpackhi_epi32(two[0], two[1]));
+      const __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(two[2], two[3]), _mm512_unpackhi_epi32(two[2], two[3]));
+      const __m512i quarters = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));  // Of each vector.
+      const __m512i whole = _mm512_add_epi32(quarters, _mm512_shuffle_i32x4(quarters, quarters, 0xB1));
+      return _mm512_castsi512_si256(_mm512_permutexvar_epi32(_mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 0, 0, 0, 0, 0, 0, 0, 0), whole));
     }
   };
 
-  template <int Rows>
-  struct Sums {
-    __m512 products[Rows];
-    __m256 offsets[Rows];
-    INLINED Sums() {
-      for (int r = 0; r < Rows; ++r) products[r] = _mm512_setzero_ps(), offsets[r] = _mm256_setzero_ps();
-    }
-  };
-
-  // One block of weights with the same of a row: what the sums of all blocks are made of.
   // A dot product of four stays below 63 * 127 * 4 = 32,004: it fits the lower half of its lane, and what the
   // sign puts into the upper one meets the zero there.
   template <typename Format, int Rows>
-  INLINED static void add_block(const std::byte* at, const Activations& rows, const std::int8_t* row_q, const std::int16_t* row_sums, const float* row_d, Sums<Rows>& to)
-    requires(Format::kWholeScales)
-  {
+  INLINED static void block_sums(const std::byte* at, std::int64_t blocks, const std::int8_t* row_q, const std::int16_t* row_sums, float& scale, float& offset, __m256i* products, __m256i* offsets) {
     Block block;
     Format::unpack(at, block);
-    alignas(32) float scales[kGroup], factors[kGroup];
-    const __m256 d = _mm256_load_ps(row_d);
-    _mm256_store_ps(scales, _mm256_mul_ps(d, _mm256_set1_ps(block.scale)));
-    _mm256_store_ps(factors, _mm256_mul_ps(d, _mm256_set1_ps(block.offset)));
+    scale = block.scale, offset = block.offset;
     for (int r = 0; r < Rows; ++r) {
-      const std::int8_t* q = row_q + r * rows.blocks * kProductBlock;
+      const std::int8_t* q = row_q + r * blocks * kProductBlock;
       __m512i whole = _mm512_setzero_si512();
       for (int i = 0; i < 4; ++i) {
         const __m512i dot = _mm512_dpbusd_epi32(_mm512_setzero_si512(), block.u[i], _mm512_load_si512(q + 64 * i));
         whole = _mm512_dpwssd_epi32(whole, dot, block.s[i]);
       }
-      const __m256i parts = _mm256_madd_epi16(block.m, _mm256_load_si256(reinterpret_cast<const __m256i*>(row_sums + r * rows.blocks * 16)));
-      to.products[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), _mm512_set1_ps(scales[r]), to.products[r]);
-      to.offsets[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(parts), _mm256_set1_ps(factors[r]), to.offsets[r]);
+      const __m256i parts = _mm256_madd_epi16(block.m, _mm256_load_si256(reinterpret_cast<const __m256i*>(row_sums + r * blocks * 16)));
+      products[r] = _mm256_add_epi32(_mm512_castsi512_si256(whole), _mm512_extracti64x4_epi64(whole, 1));
+      if constexpr (Format::kOneFactor) products[r] = _mm256_sub_epi32(products[r], _mm256_slli_epi32(parts, Format::kOffsetShift));
+      else offsets[r] = parts;
     }
   }
 
   template <typename Format, int Rows>
-  INLINED static void add_block(const std::byte* at, const Activations& rows, const std::int8_t* row_q, const std::int16_t* row_sums, const float* row_d, Sums<Rows>& to) {
+  INLINED static void part_products(const std::byte* at, std::int64_t blocks, const std::int8_t* row_q, const std::int16_t* row_sums, const float* row_d, __m256* products) {
     Parts parts;
     Format::unpack(at, parts);
-    constexpr int kVectors = 4 / Format::kSums;  // Of a sum.
     for (int r = 0; r < Rows; ++r) {
-      const std::int8_t* q = row_q + r * rows.blocks * kProductBlock;
-      const __m256 d = _mm256_load_ps(row_d + r * rows.blocks * 8);
-      for (int sum = 0; sum < Format::kSums; ++sum) {
-        __m512i dot = _mm512_setzero_si512();
-        for (int i = sum * kVectors; i < (sum + 1) * kVectors; ++i) dot = _mm512_dpbusd_epi32(dot, parts.u[i], _mm512_load_si512(q + 64 * i));
-        to.products[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(parts.scales[sum], Format::in_lanes(d, sum)), to.products[r]);
-      }
-      const __m256i of_32s = _mm256_madd_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(row_sums + r * rows.blocks * 16)), _mm256_set1_epi16(1));
-      to.offsets[r] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(of_32s), d), parts.offsets, to.offsets[r]);
+      const __m256i dots = Format::dots(parts, row_q + r * blocks * kProductBlock);
+      const __m256i sums = _mm256_madd_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(row_sums + r * blocks * 16)), _mm256_set1_epi16(1));
+      products[r] = part_products_of<Format>(dots, sums, parts.scales, parts.offsets, _mm256_load_ps(row_d + r * blocks * 8));
     }
   }
 
-  template <int Rows>
-  INLINED static void totals(const Sums<Rows>& sums, float* out) {
-    for (int r = 0; r < Rows; ++r)
-      out[r] = _mm512_reduce_add_ps(_mm512_sub_ps(sums.products[r], _mm512_zextps256_ps512(sums.offsets[r])));
+  static constexpr std::int64_t kLanes = 16;
+  template <typename Format>
+  static constexpr std::int64_t kPanelRows = Format::kWholeScales ? 5 : 4;
+  template <typename Format>
+  static constexpr bool kPairSums = Format::kWholeScales && !Format::kOneFactor;
+
+  struct Panel {
+    __m512i u[kProductBlock / 4];
+    __m512i s[16];  // Whole scales of each part.
+    __m512i m[8];   // Two 16-bit offsets, of parts of 16.
+    __m512 scale[8], offset[8];  // Whole scales: the first alone.
+  };
+
+  struct LaneSums {
+    __m512 products = _mm512_setzero_ps();
+    __m512 offsets = _mm512_setzero_ps();
+  };
+
+  template <typename Format>
+  static void pack(const std::byte* at, std::int64_t stride, int outputs, Panel& panel) {
+    __m512i u[4][16], numbers[16], columns[16];
+    alignas(64) float scale[16], offset[16];
+    for (int n = 0; n < 16; ++n) {
+      const std::byte* from = at + (n < outputs ? n : outputs - 1) * stride;
+      for (std::int64_t line = 0; line < Format::kBytes; line += 64) __builtin_prefetch(from + kLanes * stride + line, 0, 2);
+      if constexpr (Format::kWholeScales) {
+        Block block;
+        Format::unpack(from, block);
+        for (int i = 0; i < 4; ++i) u[i][n] = block.u[i];
+        numbers[n] = Format::numbers(from);
+        scale[n] = block.scale, offset[n] = block.offset;
+      } else {
+        Parts parts;
+        Format::unpack(from, parts);
+        for (int i = 0; i < 4; ++i) u[i][n] = parts.u[i];
+        numbers[n] = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_castps_si256(parts.scales)), _mm256_castps_si256(Format::kOneFactor ? parts.scales : parts.offsets), 1);
+      }
+    }
+    for (int i = 0; i < 4; ++i) {
+      transpose(u[i], columns);
+      for (int step = 0; step < 16; ++step) panel.u[4 * Format::kOrder.of[4 * i + step / 4] + step % 4] = columns[step];
+    }
+    transpose(numbers, columns);
+    if constexpr (Format::kWholeScales) {
+      const __m512i low = _mm512_set1_epi32(0xFFFF);
+      for (int i = 0; i < 8 && !Format::kOneFactor; ++i) panel.m[i] = _mm512_or_si512(_mm512_and_si512(columns[8 + i], low), _mm512_slli_epi32(columns[8 + i], 16));
+      for (int part = 0; part < 64 / Format::kPartSteps; ++part) panel.s[part] = columns[part];
+      panel.scale[0] = _mm512_load_ps(scale);
+      panel.offset[0] = _mm512_load_ps(offset);
+    } else {
+      for (int i = 0; i < 8; ++i) panel.scale[i] = _mm512_castsi512_ps(columns[i]), panel.offset[i] = _mm512_castsi512_ps(columns[8 + i]);
+    }
   }
 
-  // 256 numbers as bytes in the given order, their scale, and the sums of each sixteen.
-  static void quantise_block(const float* from, const Order& order, std::int8_t* q, float& d, std::int16_t* sums) {
+  // What the dot products of a part begin at.
+  template <typename Format>
+  INLINED static std::int32_t offset_of(int sum) { return -(sum << Format::kOffsetShift); }
+
+  // The steps of one part, added to `dot`.
+  template <int Steps, int Rows>
+  INLINED static void add_steps(const __m512i* u, const std::int8_t (*q)[kGroup][4], __m512i* dot) {
+#pragma GCC unroll 8
+    for (int step = 0; step < Steps; ++step) {
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) dot[r] = _mm512_dpbusd_epi32(dot[r], u[step], _mm512_set1_epi32(whole_of(q[step][r])));
+    }
+  }
+
+  template <typename Format, int Rows>
+  INLINED static void add_panel(const Panel& panel, const Group& group, LaneSums* to)
+    requires(Format::kWholeScales)
+  {
+    constexpr int kSteps = Format::kPartSteps;
+    __m512i whole[Rows];
+    for (int r = 0; r < Rows; ++r) whole[r] = _mm512_setzero_si512();
+#pragma GCC unroll 1
+    for (int part = 0; part < 64 / kSteps; ++part) {
+      __m512i dot[Rows];
+      for (int r = 0; r < Rows; ++r) dot[r] = Format::kOneFactor ? _mm512_set1_epi32(group.sums[part][r]) : _mm512_setzero_si512();
+      add_steps<kSteps, Rows>(panel.u + part * kSteps, group.q + part * kSteps, dot);
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) whole[r] = _mm512_add_epi32(whole[r], _mm512_mullo_epi32(dot[r], panel.s[part]));
+    }
+    for (int r = 0; r < Rows; ++r) {
+      const __m512 d = _mm512_set1_ps(group.d[0][r]);
+      to[r].products = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[r]), _mm512_mul_ps(d, panel.scale[0]), to[r].products);
+      if constexpr (!Format::kOneFactor) {
+        __m512i parts = _mm512_setzero_si512();
+        for (int i = 0; i < 8; ++i) parts = _mm512_dpwssd_epi32(parts, panel.m[i], _mm512_set1_epi32(group.sums[i][r]));
+        to[r].offsets = _mm512_fmadd_ps(_mm512_cvtepi32_ps(parts), _mm512_mul_ps(d, panel.offset[0]), to[r].offsets);
+      }
+    }
+  }
+
+  template <typename Format, int Rows>
+  INLINED static void add_panel(const Panel& panel, const Group& group, LaneSums* to) {
+    __m512 sum[Rows];
+    for (int r = 0; r < Rows; ++r) sum[r] = to[r].products;
+#pragma GCC unroll 1
+    for (int part = 0; part < 8; ++part) {
+      __m512i dot[Rows];
+      for (int r = 0; r < Rows; ++r) dot[r] = Format::kOneFactor ? _mm512_set1_epi32(group.sums[part][r]) : _mm512_setzero_si512();
+      add_steps<8, Rows>(panel.u + 8 * part, group.q + 8 * part, dot);
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) {
+        const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(group.d[part][r]), panel.scale[part]);
+        if constexpr (Format::kOneFactor) sum[r] = _mm512_add_ps(sum[r], _mm512_mul_ps(_mm512_cvtepi32_ps(dot[r]), scale));
+        else sum[r] = _mm512_add_ps(sum[r], _mm512_fmsub_ps(_mm512_cvtepi32_ps(dot[r]), scale, _mm512_mul_ps(panel.offset[part], _mm512_castsi512_ps(_mm512_set1_epi32(group.sums[part][r])))));
+      }
+    }
+    for (int r = 0; r < Rows; ++r) to[r].products = sum[r];
+  }
+
+  INLINED static void store(const LaneSums& sums, float* out, int outputs) {
+    _mm512_mask_storeu_ps(out, static_cast<__mmask16>((1u << outputs) - 1), _mm512_sub_ps(sums.products, sums.offsets));
+  }
+
+  // Of 256 bytes, the sums of each sixteen.
+  INLINED static __m256i sums_of_16s(const std::int8_t* q) {
+    __m512i fours[4];  // In each quarter those of a sixteen.
+    for (int i = 0; i < 4; ++i) fours[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), _mm512_load_si512(q + 64 * i));
+    const __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(fours[0], fours[1]), _mm512_unpackhi_epi32(fours[0], fours[1]));
+    const __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(fours[2], fours[3]), _mm512_unpackhi_epi32(fours[2], fours[3]));
+    const __m512i whole = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));  // In quarter k the k-th sixteen of each vector.
+    const __m512i in_order = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), whole);
+    return _mm512_cvtepi32_epi16(in_order);
+  }
+
+  template <const Order& kOrder>
+  INLINED static void quantise_block(const float* from, std::int8_t* q, float& d, std::int16_t* sums) {
     __m512 largest = _mm512_setzero_ps();
     for (int i = 0; i < 16; ++i) largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(from + 16 * i)));
     const float most = _mm512_reduce_max_ps(largest);
     d = most / 127;
     const __m512 inverse = _mm512_set1_ps(most > 0 ? 127 / most : 0);
     for (int place = 0; place < 16; ++place) {
-      const __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(from + 16 * order.of[place]), inverse));
+      const __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(from + 16 * kOrder.of[place]), inverse));
       _mm_store_si128(reinterpret_cast<__m128i*>(q + 16 * place), _mm512_cvtsepi32_epi8(whole));
-      sums[order.of[place]] = static_cast<std::int16_t>(_mm512_reduce_add_epi32(whole));
     }
+    constexpr Order kPlaces = places_of_32s(kOrder);
+    const __m256i in_order = _mm256_permutevar8x32_epi32(sums_of_16s(q), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kPlaces.of)));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(sums), in_order);
   }
 
-  static void quantise_32s(const float* from, const Order& order, std::int8_t* q, float* d, std::int16_t* sums) {
+  template <const Order& kOrder>
+  INLINED static void quantise_32s(const float* from, std::int8_t* q, float* d, std::int16_t* sums) {
     __m512 inverse[8];
     for (int part = 0; part < 8; ++part) {
       const float most = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(from + 32 * part)), _mm512_abs_ps(_mm512_loadu_ps(from + 32 * part + 16))));
@@ -266,17 +418,18 @@ struct Avx512 {
       inverse[part] = _mm512_set1_ps(most > 0 ? 127 / most : 0);
     }
     for (int place = 0; place < 16; ++place) {
-      const int sixteen = order.of[place];
-      const __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(from + 16 * sixteen), inverse[sixteen / 2]));
-      _mm_store_si128(reinterpret_cast<__m128i*>(q + 16 * place), _mm512_cvtsepi32_epi8(whole));
-      sums[sixteen] = static_cast<std::int16_t>(_mm512_reduce_add_epi32(whole));
+      const int sixteen = kOrder.of[place];
+      _mm_store_si128(reinterpret_cast<__m128i*>(q + 16 * place), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(from + 16 * sixteen), inverse[sixteen / 2]))));
     }
+    alignas(32) std::int16_t of_places[16];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(of_places), sums_of_16s(q));
+    for (int place = 0; place < 16; ++place) sums[kOrder.of[place]] = of_places[place];
   }
 };
 
 }  // namespace
 
 extern const ProductKernel kProductsAvx512;
-const ProductKernel kProductsAvx512{"avx512-vnni", InstructionSet::avx512, &Products<Avx512>::run};
+const ProductKernel kProductsAvx512{"avx512-vnni 2", InstructionSet::avx512, &Products<Avx512>::run};
 
 }  // namespace pensieve

@@ -48,11 +48,9 @@ bool product_takes(const ProductInput& input) {
          input.weights_row == static_cast<std::size_t>(input.width / kProductBlock) * product_block_bytes(input.format);
 }
 
-// For each row of a tile: its bytes, then sixteen sums and eight scales at most for each block (kernel.h); rows in groups of eight.
+// Rows of a tile in groups of eight.
 std::size_t product_scratch_bytes(std::int64_t width, std::int64_t rows) {
-  const auto blocks = static_cast<std::size_t>(width / kProductBlock);
-  const std::size_t row = static_cast<std::size_t>(width) + blocks * (16 * sizeof(std::int16_t) + 8 * sizeof(float));
-  return static_cast<std::size_t>(std::min((rows + 7) / 8 * 8, kProductTileRows)) * row;
+  return static_cast<std::size_t>(std::min((rows + 7) / 8 * 8, kProductTileRows) * (width / kProductBlock) * kProductScratchOfBlock);
 }
 
 }  // namespace pensieve

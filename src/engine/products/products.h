@@ -7,7 +7,7 @@
 // the weights as they lie in the file, once for all rows of a step.
 //
 //   - A row's result depends on its own activations alone, bit for bit: not on the other
-//     rows of the step, nor on the number of threads.
+//     rows of the step, nor on the number of threads, nor on the kernel.
 //   - Activations are rounded to 8 bits with one scale for each 256, or 32 in formats whose blocks are of 32, as the engine does.
 //
 //   Owns     nothing.
@@ -25,6 +25,8 @@ namespace pensieve {
 
 inline constexpr std::int64_t kProductTileRows = 64;  // So many rows are bytes at a time.
 inline constexpr std::int64_t kProductBlock = 256;  // Widths are multiples of it.
+// What a kernel keeps of a row for each of those: its bytes, then sums and scales.
+inline constexpr std::int64_t kProductScratchOfBlock = kProductBlock + 16 * sizeof(std::int32_t) + 8 * sizeof(float);
 
 enum class WeightFormat { q4_k, q5_k, q6_k, q4_0, q4_1, q8_0 };
 

@@ -127,10 +127,20 @@ TEST_P(Products, OfARowAreTheSameAloneInCompanyAndOnAnyNumberOfThreads) {
   }
 }
 
+// Blocks give exact whole sums, which all kernels add in one order.
+TEST_P(Products, OfAllKernelsAreTheSame) {
+  if (kernels.size() < 2) GTEST_SKIP() << "this processor has one kernel";
+  const Case all(GetParam(), 10752, 41, 21);  // Wider than an octet's blocks.
+  for (const std::int64_t rows : {1, 4, 5, 21}) {
+    const std::vector<float> first = all.run(*kernels.front(), 0, rows, 1);
+    for (const ProductKernel* kernel : kernels) EXPECT_EQ(all.run(*kernel, 0, rows, 1), first) << kernel->name << ", " << rows << " rows";
+  }
+}
+
 // The largest numbers that a sum of two products may have to hold: each weight has all its bits, or all but the first.
 TEST_P(Products, OfTheLargestNumbersAreNotCutOff) {
   for (const std::byte all_bits : {std::byte{0xFF}, std::byte{0x80}, std::byte{0x7F}}) {
-    Case all(GetParam(), 256, 3, 2);
+    Case all(GetParam(), 256, 3, 17);
     std::ranges::fill(all.weights, all_bits);
     const ggml_fp16_t one = ggml_fp32_to_fp16(1);
     const auto set_one = [&](std::size_t at) { std::memcpy(all.weights.data() + at, &one, sizeof(one)); };
@@ -149,7 +159,9 @@ TEST_P(Products, OfTheLargestNumbersAreNotCutOff) {
     ggml_get_type_traits(all.type)->to_float(all.weights.data(), row.data(), 256);
     const double sum = std::accumulate(row.begin(), row.end(), 0.0);
     for (const ProductKernel* kernel : kernels) {
-      for (const float x : all.run(*kernel, 0, 2, 1)) EXPECT_NEAR(static_cast<double>(x), sum, std::abs(sum) * 1e-5) << kernel->name;
+      for (const std::int64_t rows : {2, 17}) {  // Both ways.
+        for (const float x : all.run(*kernel, 0, rows, 1)) EXPECT_NEAR(static_cast<double>(x), sum, std::abs(sum) * 1e-5) << kernel->name << ", " << rows << " rows";
+      }
     }
   }
 }
