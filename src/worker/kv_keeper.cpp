@@ -118,8 +118,10 @@ std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt, s
   const bool goes_on = source && best >= stored && is_free(*source) && (best * 4 >= held(*source) * 3 || *source == *oldest);
   const SequenceId target = goes_on ? *source : *oldest;
   Slot& slot = at(target);
-  // It may be another conversation that begins alike, which cuts what lies there.
-  finish_storing(target, !goes_on || held(target) - best >= kTailTokensMin);
+  // Before it is overwritten. It may be another conversation that begins alike, which cuts what lies there; one that goes on waits for
+  // nothing: its blocks are stored from the slot as well while it runs.
+  if (!goes_on || held(target) - best >= kTailTokensMin) finish_storing(target, true);
+  else if (export_ && export_->slot == target && export_->begin + export_->tokens > best) drop_export();
   slot.busy = true;
   slot.given_back.reset();
   slot.last_used = ++uses_;
@@ -128,7 +130,8 @@ std::optional<SequenceId> KvKeeper::take_slot(std::span<const TokenId> prompt, s
   if (goes_on) {
     cut(target, best);
     tokens_from_slots_ += static_cast<std::uint64_t>(best);
-    slot.blocks_wanted = slot.blocks_looked_at = std::min(slot.blocks_looked_at, best / kBlockTokens);
+    slot.blocks_looked_at = std::min(slot.blocks_looked_at, best / kBlockTokens);
+    slot.blocks_wanted = std::min(slot.blocks_wanted, best / kBlockTokens);
     return target;
   }
   // `source` is read while `target` is filled: they must not be the same.
@@ -316,10 +319,7 @@ void KvKeeper::spoiled(SequenceId id) {
   }
   engine_.forget(id, 0);
   Slot& slot = at(id);
-  if (export_ && export_->slot == id) {
-    store_->drop();
-    export_.reset();
-  }
+  if (export_ && export_->slot == id) drop_export();
   Slot empty;
   empty.busy = slot.busy;
   empty.last_used = slot.last_used;
@@ -468,6 +468,11 @@ void KvKeeper::export_piece() {
   Slot& slot = at(export_->slot);
   if (export_->tokens == kBlockTokens) ++slot.blocks_looked_at;
   else slot.tails.push_back({export_->key, export_->begin, export_->tokens});
+  export_.reset();
+}
+
+void KvKeeper::drop_export() {
+  store_->drop();
   export_.reset();
 }
 

@@ -91,6 +91,7 @@ class KvKeeper final : public SlotKeeper {
   void cut(SequenceId slot, std::int32_t from);
   void want_stored(SequenceId slot);
   void want_answer_stored(SequenceId slot);
+  void drop_export();
   void finish_storing(SequenceId slot, bool with_tail);
   bool begin_export();
   bool begin_block(SequenceId slot, std::int32_t block);

@@ -70,6 +70,41 @@ constexpr std::array<std::uint64_t, 4> kCat = {1, 2, 3, 4}, kDog = {5, 6, 7, 8};
 
 INSTANTIATE_TEST_SUITE_P(Cells, KvKeeperTest, ::testing::Values(false, true), [](const auto& with) { return with.param ? "apart" : "here"; });
 
+TEST_P(KvKeeperTest, ATurnThatGoesOnWaitsForNoDisk) {
+  restart(true, true);
+  const auto first = prompt(1, 2000);
+  run(first);
+  ASSERT_TRUE(keeper_->has_work());
+  const SequenceId slot = *keeper_->take_slot(first, 0s);  // Asked again: the answer of three tokens is cut.
+  EXPECT_EQ(keeper_->held(slot), 1999);
+  EXPECT_TRUE(keeper_->has_work()) << "stored behind what runs";
+  step(slot, std::span(first).last(1), true);
+  keeper_->release(slot);
+  store_all();
+  EXPECT_FALSE(keeper_->has_work());
+  restart(true, true);
+  EXPECT_EQ(run(first).cached, 1999) << "and nothing of it was forgotten";
+}
+
+// Whatever piece of it is being stored then.
+TEST_P(KvKeeperTest, WhatIsCutWhileItIsStoredIsNotMixedWithWhatComesAfter) {
+  for (int pieces = 0; pieces < 12; ++pieces) {
+    fs::remove_all(folder_);
+    restart(true, true);
+    const auto first = prompt(1, 300);
+    run(first, 5);
+    keeper_->hurry();
+    for (int i = 0; i < pieces; ++i) keeper_->work(1us);
+    auto other = first;
+    other.push_back(77);  // Another answer: five tokens are cut.
+    for (int i = 0; i < 300; ++i) other.push_back(200 + i % 50);
+    EXPECT_EQ(run(other).cached, 300);
+    store_all();
+    restart(true, true);
+    EXPECT_EQ(run(other).cached, 600) << pieces;
+  }
+}
+
 TEST_P(KvKeeperTest, AnotherPictureIsNoHit) {
   EXPECT_EQ(run(with_picture(40, kCat, 12, 60)).cached, 0);
   EXPECT_EQ(run(with_picture(40, kDog, 12, 60)).cached, 40) << "what stands before it is the same";

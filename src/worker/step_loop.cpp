@@ -63,7 +63,7 @@ void StepLoop::run() {
     else if (beside) decode_step();
     else if (behind && !idle_step()) inbox_.wait(kStoreWait);
     enter_next = !enter;
-    if (any_decoding()) keeper_->work(last_step_ / kStoringShare);
+    if (read_rows_ > 0 || any_decoding()) keeper_->work(last_step_ / kStoringShare);
     drop_finished();
     if (!quiet) quiet_since_ = SteadyClock::now();
     if (!rereading_) keeper_->give_back();
