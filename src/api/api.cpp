@@ -283,7 +283,7 @@ bool Api::key_is_right(const http::Request& request) const {
 // Whether a worker that is still loading sees is not known: it refuses by itself then.
 bool Api::may_see() const { return !supervisor_.status().ready || supervisor_.status().ready->sees; }
 
-awaitable<Result<Document>> Api::read_source(anthropic::UnreadSource source, bool sees) {
+awaitable<Result<Document>> Api::read_source(anthropic::UnreadSource source, bool sees, std::uint64_t held) {
   using Kind = anthropic::UnreadSource::Kind;
   const bool by_url = source.kind == Kind::url || source.kind == Kind::image_url;
   const char* what = source.kind == Kind::image_url ? "images" : "documents";
@@ -294,10 +294,10 @@ awaitable<Result<Document>> Api::read_source(anthropic::UnreadSource source, boo
     Result<Document> refused = Error{ErrorCode::invalid_argument, std::move(why_not)};
     co_return refused;
   }
-  if (source.kind == Kind::webp) co_return co_await sources_->read_webp(std::move(source.data));
-  if (source.kind == Kind::image_url) co_return co_await sources_->read_image_at(std::move(source.data));
-  if (source.kind == Kind::url) co_return co_await sources_->read_at(std::move(source.data), sees);
-  co_return co_await sources_->read_pdf(std::move(source.data), sees);
+  if (source.kind == Kind::webp) co_return co_await sources_->read_webp(std::move(source.data), held);
+  if (source.kind == Kind::image_url) co_return co_await sources_->read_image_at(std::move(source.data), held);
+  if (source.kind == Kind::url) co_return co_await sources_->read_at(std::move(source.data), sees, held);
+  co_return co_await sources_->read_pdf(std::move(source.data), sees, held);
 }
 
 awaitable<Result<anthropic::MessagesRequest>> Api::read_request(const http::Exchange& exchange, anthropic::Endpoint endpoint) {
@@ -314,8 +314,8 @@ awaitable<Result<anthropic::MessagesRequest>> Api::read_request(const http::Exch
   for (std::size_t i = 0; !refused && i < asked->unread.size() && !exchange.client_gone(); ++i) {
     anthropic::UnreadSource source = std::move(asked->unread[i]);
     std::string at = source.at;
-    Result<Document> document = co_await read_source(std::move(source), draws);
-    if (!document && document.error().code == ErrorCode::overloaded) refused = document.error();
+    Result<Document> document = co_await read_source(std::move(source), draws, memory->bytes());
+    if (!document && (document.error().code == ErrorCode::overloaded || document.error().code == ErrorCode::too_large)) refused = document.error();
     if (document) {
       // Twice: it is copied into the prompt.
       if (const Result<void> fits = memory->add(2 * document->bytes()); !fits) refused = fits.error();
@@ -330,17 +330,11 @@ awaitable<Result<anthropic::MessagesRequest>> Api::read_request(const http::Exch
   co_return anthropic::parse_messages_request(body, endpoint, options_.client_rules, sources, sees);
 }
 
-http::Reply Api::refusal(const Error& error, const std::string& request_id) {
-  if (error.code == ErrorCode::overloaded) return overloaded_reply(kAnthropic, error, request_id);
-  metrics_.requests("invalid").Increment();
-  return error_reply(error, request_id);
-}
-
 awaitable<void> Api::messages(http::Exchange& exchange) {
   const http::Request& request = exchange.request();
   auto asked = co_await read_request(exchange, anthropic::Endpoint::messages);
   if (!asked) {
-    http::Reply reply = refusal(asked.error(), request.id);
+    http::Reply reply = refusal(kAnthropic, asked.error(), request.id);
     co_await exchange.reply(std::move(reply));
     co_return;
   }
@@ -371,7 +365,7 @@ awaitable<void> Api::generate(http::Exchange& exchange, const Dialect& dialect, 
   auto entry = enter(request);
   if (!entry) {
     const std::optional<BodyKey> key = gate_.accepting() ? std::optional(key_of_body(request.body)) : std::nullopt;
-    http::Reply reply = overloaded_reply(dialect, entry.error(), request.id, key);
+    http::Reply reply = refusal(dialect, entry.error(), request.id, key);
     co_await exchange.reply(std::move(reply));
     co_return;
   }
@@ -380,7 +374,7 @@ awaitable<void> Api::generate(http::Exchange& exchange, const Dialect& dialect, 
   for (const std::string& image : asked.prompt.images) image_bytes += image.size();
   if (image_bytes > request.body.size()) {
     if (Result<void> fits = entry->memory.add(2 * (image_bytes - request.body.size())); !fits) {
-      http::Reply reply = overloaded_reply(dialect, fits.error(), request.id);
+      http::Reply reply = refusal(dialect, fits.error(), request.id);
       co_await exchange.reply(std::move(reply));
       co_return;
     }
@@ -397,17 +391,14 @@ awaitable<void> Api::generate(http::Exchange& exchange, const Dialect& dialect, 
   auto counted = co_await supervisor_.count(run.request.prompt, true);
   run.epoch = supervisor_.epoch();
   if (!counted) {
-    metrics_.requests(counted.error().code == ErrorCode::invalid_argument ? "invalid" : "error").Increment();
-    http::Reply reply = dialect.refusal(counted.error(), request.id);
+    http::Reply reply = refusal(dialect, counted.error(), request.id);
     if (reply.status == 503 && supervisor_.status().state != WorkerState::failed) reply.headers.emplace_back("retry-after", "5");
     co_await exchange.reply(std::move(reply));
     co_return;
   }
   if (const Result<void> taken = take_up(run, *std::move(counted)); !taken) {
-    const ErrorCode why = taken.error().code;
-    http::Reply reply = why == ErrorCode::overloaded ? overloaded_reply(dialect, taken.error(), request.id) : dialect.refusal(taken.error(), request.id);
-    if (why != ErrorCode::overloaded) metrics_.requests(why == ErrorCode::invalid_argument ? "invalid" : "error").Increment();
-    if (why == ErrorCode::internal) reply.headers.emplace_back("x-should-retry", "false");
+    http::Reply reply = refusal(dialect, taken.error(), request.id);
+    if (taken.error().code == ErrorCode::internal) reply.headers.emplace_back("x-should-retry", "false");
     co_await exchange.reply(std::move(reply));
     co_return;
   }
@@ -483,10 +474,15 @@ Result<Api::Entry> Api::enter(const http::Request& request) {
   return Entry{*std::move(place), *std::move(memory)};
 }
 
-http::Reply Api::overloaded_reply(const Dialect& dialect, const Error& error, const std::string& request_id, std::optional<BodyKey> key) {
+http::Reply Api::refusal(const Dialect& dialect, const Error& error, const std::string& request_id, std::optional<BodyKey> key) {
+  http::Reply reply = dialect.refusal(error, request_id);
+  if (error.code != ErrorCode::overloaded) {
+    const bool invalid = error.code == ErrorCode::invalid_argument || error.code == ErrorCode::too_large;
+    metrics_.requests(invalid ? "invalid" : "error").Increment();
+    return reply;
+  }
   metrics_.requests("overloaded").Increment();
   ++ended_;
-  http::Reply reply = dialect.refusal(error, request_id);
   // Short of memory: it takes at least the levels' own hold to be better.
   int wait = gate_.accepting() ? line_.retry_after_seconds() : std::max(5, line_.retry_after_seconds());
   if (key) wait = retry_after(line_, forecast_, promises_, *key, SteadyClock::now());
@@ -584,7 +580,7 @@ awaitable<void> Api::whole_answer(http::Exchange& exchange, Run& run) {
   }
   if (!co_await until_memory(exchange, run, false)) {
     metrics_.memory_refusals(name_of(gate_.level())).Increment();
-    http::Reply reply = overloaded_reply(run.dialect, {ErrorCode::overloaded, kNoMemory}, exchange.request().id);
+    http::Reply reply = refusal(run.dialect, {ErrorCode::overloaded, kNoMemory}, exchange.request().id);
     co_await exchange.reply(std::move(reply));
     co_return;
   }
@@ -652,7 +648,7 @@ awaitable<void> Api::count_tokens(http::Exchange& exchange) {
   const http::Request& request = exchange.request();
   auto asked = co_await read_request(exchange, anthropic::Endpoint::count_tokens);
   if (!asked) {
-    http::Reply reply = asked.error().code == ErrorCode::overloaded ? overloaded_reply(kAnthropic, asked.error(), request.id) : error_reply(asked.error(), request.id);
+    http::Reply reply = asked.error().code == ErrorCode::overloaded ? refusal(kAnthropic, asked.error(), request.id) : error_reply(asked.error(), request.id);
     co_await exchange.reply(std::move(reply));
     co_return;
   }

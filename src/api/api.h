@@ -71,8 +71,9 @@ class Api {
     Ledger::Reservation memory;
   };
   Result<Entry> enter(const http::Request& request);
-  // `key`: what asked, where it is told when there will be a place for it. Without: it is memory that is missing.
-  http::Reply overloaded_reply(const Dialect& dialect, const Error& error, const std::string& request_id, std::optional<BodyKey> key = {});
+  // Says no, and where it is for now, when to come again. `key`: what asked, where it is told when there will be a place for it. Without: it
+  // is memory that is missing.
+  http::Reply refusal(const Dialect& dialect, const Error& error, const std::string& request_id, std::optional<BodyKey> key = {});
   // True when there is memory again; false when the wait was too long.
   boost::asio::awaitable<bool> until_memory(http::Exchange& exchange, Run& run, bool pings);
   bool key_is_right(const http::Request& request) const;
@@ -81,8 +82,7 @@ class Api {
   bool may_see() const;
   // The body as a request, its documents read.
   boost::asio::awaitable<Result<anthropic::MessagesRequest>> read_request(const http::Exchange& exchange, anthropic::Endpoint endpoint);
-  boost::asio::awaitable<Result<Document>> read_source(anthropic::UnreadSource source, bool sees);
-  http::Reply refusal(const Error& error, const std::string& request_id);
+  boost::asio::awaitable<Result<Document>> read_source(anthropic::UnreadSource source, bool sees, std::uint64_t held);
   static bool is_openai(std::string_view path);
   boost::asio::awaitable<void> openai(http::Exchange& exchange);  // api/openai/endpoints.cpp
   boost::asio::awaitable<void> embeddings(http::Exchange& exchange);

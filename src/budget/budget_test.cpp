@@ -176,6 +176,21 @@ TEST(Budget, TheDerivedCeilingLeavesAMargin) {
   EXPECT_EQ(default_ceiling(100, 16'000'000'000), 0u);
 }
 
+TEST(Ledger, SaysWhatCanNeverFit) {
+  Ledger ledger(1000, 100);
+  auto some = ledger.reserve(60);
+  ASSERT_TRUE(some);
+  EXPECT_EQ(ledger.reserve(100).error().code, ErrorCode::overloaded);
+  EXPECT_EQ(ledger.reserve(101).error().code, ErrorCode::too_large);
+  EXPECT_EQ(some->add(41).error().code, ErrorCode::too_large) << "beside its own";
+  EXPECT_EQ(ledger.reserve(41, 60).error().code, ErrorCode::too_large);
+  EXPECT_EQ(ledger.reserve(UINT64_MAX).error().code, ErrorCode::too_large) << "no overflow";
+  auto other = ledger.reserve(30);
+  ASSERT_TRUE(other);
+  EXPECT_EQ(some->add(40).error().code, ErrorCode::overloaded);
+  EXPECT_EQ(ledger.reserved_bytes(), 90u);
+}
+
 TEST(Ledger, GivesBackExactlyOnce) {
   Ledger ledger(1000, 100);
   {

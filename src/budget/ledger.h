@@ -5,7 +5,7 @@
 //   Owns     the count.
 //   Threads  one.
 //   Units    bytes.
-//   Errors   overloaded when it does not fit now.
+//   Errors   overloaded when it does not fit now; too_large when it could not if nothing else were reserved.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,8 @@ class Ledger {
   // `standing_bytes`: committed always. `requests_bytes`: what requests may reserve together.
   Ledger(std::uint64_t standing_bytes, std::uint64_t requests_bytes) : standing_(standing_bytes), requests_max_(requests_bytes) {}
 
-  Result<Reservation> reserve(std::uint64_t bytes);
+  // `beside`: what the same request has already.
+  Result<Reservation> reserve(std::uint64_t bytes, std::uint64_t beside = 0);
   void set_standing(std::uint64_t bytes) { standing_ = bytes; }  // Another model is loaded.
   std::uint64_t committed_bytes() const { return standing_ + reserved_; }
   std::uint64_t budget_bytes() const { return standing_ + requests_max_; }

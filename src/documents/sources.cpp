@@ -94,28 +94,28 @@ struct Sources::Turn {
   Sources& sources;
 };
 
-awaitable<Result<Document>> Sources::read_pdf(std::string pdf, bool pictures) {
+awaitable<Result<Document>> Sources::read_pdf(std::string pdf, bool pictures, std::uint64_t held) {
   std::string digest = digest_of(pdf) + (pictures ? "+" : "");
-  return read(std::move(digest), std::move(pdf), document_of_pdf, pictures);
+  return read(std::move(digest), std::move(pdf), document_of_pdf, pictures, held);
 }
 
 // For a conversation it stays what stood there when it was read: another text would be another prompt.
-awaitable<Result<Document>> Sources::read_at(std::string url, bool pictures) {
+awaitable<Result<Document>> Sources::read_at(std::string url, bool pictures, std::uint64_t held) {
   std::string digest = digest_of("url " + url) + (pictures ? "+" : "");
-  return read(std::move(digest), std::move(url), document_at, pictures);
+  return read(std::move(digest), std::move(url), document_at, pictures, held);
 }
 
-awaitable<Result<Document>> Sources::read_webp(std::string webp) {
+awaitable<Result<Document>> Sources::read_webp(std::string webp, std::uint64_t held) {
   std::string digest = digest_of(webp);
-  return read(std::move(digest), std::move(webp), document_of_webp, true);
+  return read(std::move(digest), std::move(webp), document_of_webp, true, held);
 }
 
-awaitable<Result<Document>> Sources::read_image_at(std::string url) {
+awaitable<Result<Document>> Sources::read_image_at(std::string url, std::uint64_t held) {
   std::string digest = digest_of("image " + url);
-  return read(std::move(digest), std::move(url), image_at, true);
+  return read(std::move(digest), std::move(url), image_at, true, held);
 }
 
-awaitable<Result<Document>> Sources::read(std::string digest, std::string what, Reader with, bool pictures) {
+awaitable<Result<Document>> Sources::read(std::string digest, std::string what, Reader with, bool pictures, std::uint64_t held) {
   if (const Document* document = remembered(digest)) {
     Result<Document> again = *document;
     co_return again;
@@ -126,7 +126,7 @@ awaitable<Result<Document>> Sources::read(std::string digest, std::string what, 
   }
   if (!memory_) {
     // One child after the other, the second beside what it drew.
-    auto reserved = ledger_.reserve(std::max(options_.pdf.data_bytes_max, pictures ? options_.pictures.data_bytes_max + options_.pictures.bytes_max : 0));
+    auto reserved = ledger_.reserve(std::max(options_.pdf.data_bytes_max, pictures ? options_.pictures.data_bytes_max + options_.pictures.bytes_max : 0), held);
     if (!reserved) {
       Result<Document> none = reserved.error();
       co_return none;

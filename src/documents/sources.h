@@ -8,7 +8,7 @@
 //   Memory   what reading one takes (PdfOptions::data_bytes_max) is reserved from the ledger while
 //            any waits; the bytes given to it are the caller's to account for.
 //   Errors   invalid_argument: a half sentence about the document; overloaded: too many
-//            wait already, or there is no memory for it now.
+//            wait already, or there is no memory for it now; too_large: there could never be.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -43,11 +43,11 @@ class Sources {
   Sources(SourceOptions options, Ledger& ledger) : options_(std::move(options)), ledger_(ledger) {}
 
   bool urls() const { return options_.urls; }
-  // `pictures`: the model sees.
-  boost::asio::awaitable<Result<Document>> read_pdf(std::string pdf, bool pictures);
-  boost::asio::awaitable<Result<Document>> read_at(std::string url, bool pictures);
-  boost::asio::awaitable<Result<Document>> read_webp(std::string webp);  // Becomes a PNG.
-  boost::asio::awaitable<Result<Document>> read_image_at(std::string url);
+  // `pictures`: the model sees. `held`: bytes that the same request has reserved already.
+  boost::asio::awaitable<Result<Document>> read_pdf(std::string pdf, bool pictures, std::uint64_t held = 0);
+  boost::asio::awaitable<Result<Document>> read_at(std::string url, bool pictures, std::uint64_t held = 0);
+  boost::asio::awaitable<Result<Document>> read_webp(std::string webp, std::uint64_t held = 0);  // Becomes a PNG.
+  boost::asio::awaitable<Result<Document>> read_image_at(std::string url, std::uint64_t held = 0);
 
  private:
   struct Remembered {
@@ -56,7 +56,7 @@ class Sources {
   };
   using Reader = Result<Document> (*)(const std::string& what, const SourceOptions& options, bool pictures);
   struct Turn;  // One that waits or is read.
-  boost::asio::awaitable<Result<Document>> read(std::string digest, std::string what, Reader with, bool pictures);
+  boost::asio::awaitable<Result<Document>> read(std::string digest, std::string what, Reader with, bool pictures, std::uint64_t held);
   const Document* remembered(std::string_view digest);
   void remember(std::string digest, const Document& document);
 

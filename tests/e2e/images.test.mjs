@@ -139,8 +139,11 @@ describe("images, scripted", () => {
     assert.equal(one.status, 200);
     assert.ok((await one.json()).input_tokens > 3 * 12);
     const many = await count([document(), document(), document(), document(), document()]); // 30 KB each, drawn 3 MB.
-    assert.equal(many.status, 529);
-    assert.match((await many.json()).error.message, /no memory for this request now/);
+    assert.equal(many.status, 413, "it never fits: nobody should come again with it");
+    assert.equal(many.headers.get("retry-after"), null);
+    const { error } = await many.json();
+    assert.equal(error.type, "request_too_large");
+    assert.match(error.message, /^this request needs \d+ bytes and more; all requests together may have \d+ \(--memory\)$/);
     assert.equal((await count([document()])).status, 200, "and is given back");
     await small.stop();
   });
