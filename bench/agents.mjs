@@ -33,6 +33,7 @@ const { values: options } = parseArgs({
     context: { type: "string", default: "0" },          // Of one slot; 0: what the longest conversation needs.
     seed: { type: "string", default: "1" },
     rounds: { type: "string", default: "1" },           // Passes of each server.
+    "give-up": { type: "string", default: "0" },        // llama-server's pass ends unfinished when it took so many times as long as Pensieve's; 0: never.
     only: { type: "string", default: "both" },          // pensieve, llama-server or both.
     args: { type: "string", default: "" },              // More flags for Pensieve, such as "--store-size 64G".
     "cache-ram": { type: "string", default: "8192" },   // MiB of llama-server's prompt cache.
@@ -146,7 +147,8 @@ const progress = (line) => process.stderr.isTTY && process.stderr.write(`\r${lin
 
 // --- One pass.
 
-async function pass(name, number, context, folder) {
+// `limit`: seconds after which no more turns are asked; the pass is unfinished then.
+async function pass(name, number, context, folder, limit = Infinity) {
   const saves = name === "llama-server" && !options["no-peer-saves"] ? folder : undefined;
   const args = name === "pensieve" ? ["--slots", "2", "--context", String(context), "--store", folder, ...flags(options.args)] : peerFlags(context, saves);
   let server = await begin(name, args);
@@ -186,10 +188,11 @@ async function pass(name, number, context, folder) {
     };
     const through = (from, to) =>
       Promise.all(clients.map(async (order) => {
-        for (const next of order) if (next.turn >= from && next.turn < to) await one(next);
+        for (const next of order) if (next.turn >= from && next.turn < to && !late()) await one(next);
       }));
 
     const begun = performance.now();
+    const late = () => performance.now() - begun > 1000 * limit;
     await through(0, half);
     const stopping = performance.now();
     if (saves) for (const slot of [0, 1]) await json(server, `/slots/${slot}?action=save`, { filename: `slot${slot}` });
@@ -202,7 +205,9 @@ async function pass(name, number, context, folder) {
     const seconds = (performance.now() - begun) / 1000;
     await stop(server);
     const sum = (key) => turns.reduce((total, turn) => total + turn[key], 0);
-    return { seconds, restart, computed: sum("computed"), ideal: sum("fresh"), prompts: sum("prompt"), sampled: sum("sampled"), peak: watched.peak, turns };
+    progress("");
+    console.error(`${name}, pass ${number}: ${turns.length} turns in ${seconds.toFixed(1)} s, computed ${sum("computed")} of an ideal ${sum("fresh")}`);
+    return { unfinished: late(), seconds, restart, computed: sum("computed"), ideal: sum("fresh"), prompts: sum("prompt"), sampled: sum("sampled"), peak: watched.peak, turns };
   } finally {
     clearInterval(watch);
   }
@@ -228,7 +233,8 @@ try {
     for (const name of i % 2 === 0 ? names : [...names].reverse()) {
       const own = join(folder, `${name}-${i}`);
       mkdirSync(own);
-      passes[name].push(await pass(name, i + 1, context, own));
+      const limit = name === "llama-server" && passes.pensieve?.[i] ? Number(options["give-up"]) * passes.pensieve[i].seconds : 0;
+      passes[name].push(await pass(name, i + 1, context, own, limit || undefined));
       rmSync(own, { recursive: true }); // Tens of GB with big shapes.
     }
   }
@@ -246,7 +252,7 @@ row("", "computed", "ideal", "ratio", "of prompts", "total", "restart", "turn p5
 for (const name of Object.keys(passes)) {
   const all = (key) => passes[name].flatMap((p) => p.turns.map((turn) => turn[key]));
   row(name, middle(name, (p) => p.computed), middle(name, (p) => p.ideal), middle(name, (p) => p.computed / p.ideal).toFixed(3), middle(name, (p) => p.prompts),
-    `${middle(name, (p) => p.seconds).toFixed(1)} s`, `${middle(name, (p) => p.restart).toFixed(1)} s`,
+    `${passes[name].some((p) => p.unfinished) ? "> " : ""}${middle(name, (p) => p.seconds).toFixed(1)} s`, `${middle(name, (p) => p.restart).toFixed(1)} s`,
     ...["seconds", "first"].flatMap((key) => [0.5, 0.95].map((q) => `${quantile(all(key), q).toFixed(2)} s`)),
     `${(middle(name, (p) => p.peak) / 1e6).toFixed(0)} MB`);
   if (options.verbose) {
@@ -257,6 +263,7 @@ for (const name of Object.keys(passes)) {
 }
 if (Object.keys(passes).length === 2) {
   const ratios = passes.pensieve.map((p, i) => p.seconds / passes["llama-server"][i].seconds);
+  for (const p of passes["llama-server"]) if (p.unfinished) console.log(`llama-server was given up after ${p.turns.length} of ${count.conversations * count.turns} turns: its time below is of those alone`);
   console.log(`total time, Pensieve's over llama-server's: ${median(ratios).toFixed(3)} (${Math.min(...ratios).toFixed(3)}-${Math.max(...ratios).toFixed(3)}): ${(1 / median(ratios)).toFixed(2)} times shorter`);
 }
 if (options.out) writeFileSync(options.out, JSON.stringify({ ...options, context, results: passes }, null, 1) + "\n");
