@@ -45,14 +45,27 @@ double AnswerLengths::expected_left(std::int64_t said, std::int64_t max_tokens) 
 Forecast::Entry Forecast::enter(std::span<const TokenId> prompt, std::int64_t max_tokens) {
   std::vector<BlockKey> blocks = chain_of(BlockKey{}, prompt);
   const auto known = std::ranges::find_if(blocks, [this](const BlockKey& name) { return !seen_.contains(name); }) - blocks.begin();
-  jobs_.push_back({std::ssize(prompt) - known * kBlockTokens, 0, max_tokens});
-  jobs_.back().prompt_left = std::max<std::int64_t>(1, jobs_.back().prompt_left);
-  return {this, std::prev(jobs_.end()), std::move(blocks)};
+  const auto behind_known = prompt.subspan(static_cast<std::size_t>(known) * kBlockTokens);
+  const std::int64_t left = std::ssize(behind_known) - known_of_rest(known == 0 ? BlockKey{} : blocks[static_cast<std::size_t>(known) - 1], behind_known);
+  jobs_.push_back({std::max<std::int64_t>(1, left), 0, max_tokens});
+  const auto rest = prompt.subspan(blocks.size() * kBlockTokens);
+  return {this, std::prev(jobs_.end()), std::move(blocks), {rest.begin(), rest.end()}};
+}
+
+// A conversation that goes on brings the answer back, whose tokens are not known here, but their number is.
+std::int64_t Forecast::known_of_rest(const BlockKey& parent, std::span<const TokenId> rest) const {
+  std::int64_t known = 0;
+  for (const End& end : ends_) {
+    if (end.parent != parent) continue;
+    const auto common = std::ranges::mismatch(end.rest, rest).in1 - end.rest.begin();
+    known = std::max(known, common == std::ssize(end.rest) ? std::min(common + end.said, std::ssize(rest)) : common);
+  }
+  return known;
 }
 
 Forecast::Entry Forecast::enter(std::int64_t tokens) {
   jobs_.push_back({std::max<std::int64_t>(1, tokens), 0, 0});
-  return {this, std::prev(jobs_.end()), {}};
+  return {this, std::prev(jobs_.end()), {}, {}};
 }
 
 void Forecast::Entry::began(TimePoint now) {
@@ -73,6 +86,8 @@ void Forecast::Entry::said(std::int64_t tokens, TimePoint now) {
 void Forecast::Entry::ended(bool at_max_tokens) {
   Forecast& forecast = *forecast_;
   forecast.answers_.add(job_->said, at_max_tokens);
+  forecast.ends_.push_front({blocks_.empty() ? BlockKey{} : blocks_.back(), std::move(rest_), job_->said});
+  if (forecast.ends_.size() > kEndsMax) forecast.ends_.pop_back();
   for (const BlockKey& name : blocks_) {
     if (!forecast.seen_.insert(name).second) continue;
     forecast.seen_order_.push_back(name);

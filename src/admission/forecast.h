@@ -59,7 +59,7 @@ class Forecast {
   // A request's entry, in order of arrival; leaves when destroyed.
   class Entry {
    public:
-    Entry(Entry&& other) noexcept : forecast_(std::exchange(other.forecast_, nullptr)), job_(other.job_), blocks_(std::move(other.blocks_)) {}
+    Entry(Entry&& other) noexcept : forecast_(std::exchange(other.forecast_, nullptr)), job_(other.job_), blocks_(std::move(other.blocks_)), rest_(std::move(other.rest_)) {}
     Entry& operator=(Entry&&) = delete;
     ~Entry() {
       if (forecast_ == nullptr) return;
@@ -73,10 +73,11 @@ class Forecast {
 
    private:
     friend class Forecast;
-    Entry(Forecast* forecast, std::list<Job>::iterator job, std::vector<BlockKey> blocks) : forecast_(forecast), job_(job), blocks_(std::move(blocks)) {}
+    Entry(Forecast* forecast, std::list<Job>::iterator job, std::vector<BlockKey> blocks, std::vector<TokenId> rest) : forecast_(forecast), job_(job), blocks_(std::move(blocks)), rest_(std::move(rest)) {}
     Forecast* forecast_;
     std::list<Job>::iterator job_;
-    std::vector<BlockKey> blocks_;  // The whole ones of its prompt, for seen_.
+    std::vector<BlockKey> blocks_;  // The whole ones of its prompt, for seen_,
+    std::vector<TokenId> rest_;     // and what is behind them, for ends_.
   };
 
   explicit Forecast(std::size_t slots) : slots_(slots) {}
@@ -102,6 +103,7 @@ class Forecast {
   std::optional<double> place_in(std::size_t n, TimePoint now) const;
 
   static constexpr std::size_t kBlocksMax = 4096;
+  static constexpr std::size_t kEndsMax = 64;
 
  private:
   struct Times {
@@ -109,6 +111,13 @@ class Forecast {
     std::vector<double> first_in;  // and when its first token comes.
     double all_in = 0;             // When all of them have ended.
   };
+  // How a prompt that was read ended: behind its last whole block so many tokens, then the answer's.
+  struct End {
+    BlockKey parent;
+    std::vector<TokenId> rest;
+    std::int64_t said = 0;
+  };
+  std::int64_t known_of_rest(const BlockKey& parent, std::span<const TokenId> rest) const;
   Times run(std::vector<Job> jobs, double under_way) const;
   std::vector<Job> expected() const;
   double under_way(TimePoint now) const;
@@ -122,6 +131,7 @@ class Forecast {
   AnswerLengths answers_;
   std::set<BlockKey> seen_;
   std::deque<BlockKey> seen_order_;
+  std::deque<End> ends_;  // The last one first.
 };
 
 }  // namespace pensieve

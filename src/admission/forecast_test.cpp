@@ -78,7 +78,7 @@ TEST(Forecast, AnswersAreExpectedToBeAsLongAsLately) {
     past.said(21, kNow);
     past.ended(false);
   }
-  const auto first = forecast.enter(prompt(100), 1000);
+  const auto first = forecast.enter(prompt(100, 500), 1000);
   const auto second = forecast.enter(prompt(100, 1000), 1000);
   EXPECT_NEAR(*forecast.first_token_in(kNow), 1 + 2 + 1, 0.1);
 }
@@ -140,7 +140,30 @@ TEST(Forecast, APromptThatWasReadLatelyIsNotReadAgain) {
     past.ended(true);
   }
   const auto again = forecast.enter(prompt(700), 10);
-  EXPECT_NEAR(*forecast.first_token_in(kNow), (700 - 512) / 100.0, 1e-9);
+  EXPECT_NEAR(*forecast.first_token_in(kNow), 100 / 100.0, 1e-9);
+}
+
+TEST(Forecast, AConversationThatGoesOnReadsWhatIsNew) {
+  for (const int length : {100, 512, 600}) {
+    Forecast forecast = measured(1);
+    {
+      auto past = forecast.enter(prompt(length), 300);
+      past.said(280, kNow);
+      past.ended(false);
+    }
+    {
+      const auto again = forecast.enter(prompt(length), 300);
+      EXPECT_EQ(forecast.first_token(kNow)->own, 1) << length;
+    }
+    {
+      const auto next = forecast.enter(prompt(length + 280 + 50), 300);  // The answer may cross blocks that nobody has named.
+      EXPECT_EQ(forecast.first_token(kNow)->own, 50) << length;
+    }
+    auto other = prompt(length + 200);
+    other[static_cast<std::size_t>(length) - 60] = 9999;
+    const auto elsewhere = forecast.enter(other, 300);
+    EXPECT_EQ(forecast.first_token(kNow)->own, length == 512 ? 200 + 256 : 260) << length;
+  }
 }
 
 TEST(Forecast, WhatLeavesIsNotCounted) {

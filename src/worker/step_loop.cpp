@@ -63,7 +63,8 @@ void StepLoop::run() {
     else if (beside) decode_step();
     else if (behind && !idle_step()) inbox_.wait(kStoreWait);
     enter_next = !enter;
-    if (read_rows_ > 0 || any_decoding()) keeper_->work(last_step_ / kStoringShare);
+    if (any_decoding()) keeper_->work(last_step_ / kStoringShare);
+    else if (read_rows_ > 0) keeper_->work(last_step_ / kStoringShareAlone);
     drop_finished();
     if (!quiet) quiet_since_ = SteadyClock::now();
     if (!rereading_) keeper_->give_back();

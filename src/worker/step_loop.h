@@ -37,6 +37,7 @@ inline constexpr std::chrono::milliseconds kPrefillBudget{200};
 
 // Storing what slots hold may cost running streams this share of their time.
 inline constexpr int kStoringShare = 20;  // One part in twenty: 5 %.
+inline constexpr int kStoringShareAlone = 10;  // While a prompt is read and nobody hears from a stream: what it brings must not pile up.
 
 class StepLoop {
  public:
