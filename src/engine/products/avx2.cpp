@@ -188,9 +188,7 @@ struct Avx2 {
     }
     const __m256 scales = eight_halves(at, Format::kStride), offsets = Format::offsets(at);
     for (int r = 0; r < Rows; ++r) {
-      __m256i pairs[4];
-      for (int i = 0; i < 4; ++i) pairs[i] = _mm256_hadd_epi32(fours[r][2 * i], fours[r][2 * i + 1]);
-      const __m256i dots = halves(_mm256_hadd_epi32(pairs[0], pairs[1]), _mm256_hadd_epi32(pairs[2], pairs[3]));
+      const __m256i dots = lane_sums(fours[r]);
       const __m256i sums = _mm256_madd_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(row_sums + r * blocks * 16)), ones);
       products[r] = part_products_of<Format>(dots, sums, scales, offsets, _mm256_load_ps(row_d + r * blocks * 8));
     }

@@ -31,7 +31,14 @@ constexpr std::int64_t kOctetBlocks = 32;
 constexpr std::int64_t kAhead = 8192;
 
 // Of both halves of a and b, together.
-INLINED __m256i halves(__m256i a, __m256i b) { return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31)); }
+INLINED __m256i add_halves(__m256i a, __m256i b) { return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31)); }
+
+// The sum of the lanes of each of eight vectors.
+INLINED __m256i lane_sums(const __m256i* eight) {
+  __m256i pairs[4];
+  for (int i = 0; i < 4; ++i) pairs[i] = _mm256_hadd_epi32(eight[2 * i], eight[2 * i + 1]);
+  return add_halves(_mm256_hadd_epi32(pairs[0], pairs[1]), _mm256_hadd_epi32(pairs[2], pairs[3]));
+}
 
 // The products of eight parts of 32: `dots` with small numbers u, and `sums` of the activations' bytes alone.
 template <typename Format>
@@ -136,14 +143,13 @@ struct Octets {
   // `d`: scales of the activations of each product.
   INLINED void add(const Octet& octet, const float* d) {
     const __m256 scales = _mm256_mul_ps(_mm256_load_ps(d), spread(octet.scales));
-    __m256i pairs[4];
-    for (int i = 0; i < 4; ++i) pairs[i] = _mm256_hadd_epi32(octet.lanes[2 * i], octet.lanes[2 * i + 1]);
     if constexpr (Format::kOneFactor) {
-      const __m256i whole = halves(_mm256_hadd_epi32(pairs[0], pairs[1]), _mm256_hadd_epi32(pairs[2], pairs[3]));
-      products = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), scales, products);
+      products = _mm256_fmadd_ps(_mm256_cvtepi32_ps(lane_sums(octet.lanes)), scales, products);
     } else {
+      __m256i pairs[4];
+      for (int i = 0; i < 4; ++i) pairs[i] = _mm256_hadd_epi32(octet.lanes[2 * i], octet.lanes[2 * i + 1]);
       // Products in even lanes, offsets in odd ones; of 0, 1, 4 and 5, and of 2, 3, 6 and 7.
-      const __m256 a = _mm256_castsi256_ps(halves(pairs[0], pairs[2])), b = _mm256_castsi256_ps(halves(pairs[1], pairs[3]));
+      const __m256 a = _mm256_castsi256_ps(add_halves(pairs[0], pairs[2])), b = _mm256_castsi256_ps(add_halves(pairs[1], pairs[3]));
       const __m256i of_products = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88)), of_offsets = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xDD));
       products = _mm256_fmadd_ps(_mm256_cvtepi32_ps(of_products), scales, products);
       offsets = _mm256_fmadd_ps(_mm256_cvtepi32_ps(of_offsets), _mm256_mul_ps(_mm256_load_ps(d), spread(octet.offsets)), offsets);
