@@ -11,7 +11,7 @@
 namespace pensieve {
 namespace {
 
-constexpr std::int32_t kPromptTokens = 32;
+constexpr std::int32_t kPromptTokens = SelfCheck::kRowsMax;
 constexpr std::int32_t kSaid = 3;
 constexpr SelfCheck::Cuts kCuts = {0, 13, 24, kPromptTokens};  // No chunk below kPrefillRowsMin.
 static_assert(kPromptTokens - kCuts[2] >= kPrefillRowsMin);

@@ -30,6 +30,7 @@ class SelfCheck {
   // Only where the engine's state can be moved, in pieces or whole.
   explicit SelfCheck(Engine& engine);
 
+  static constexpr int kRowsMax = 32;        // Of a step.
   using Cuts = std::array<std::int32_t, 4>;  // Where the prompt is cut, its begin and its end among them.
 
   bool done() const { return done_; }

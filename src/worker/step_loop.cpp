@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -339,7 +340,9 @@ bool StepLoop::check_may_run() const {
 
 std::chrono::milliseconds StepLoop::check_due_in() const {
   if (!check_may_run()) return kNoRest;
-  return std::chrono::ceil<std::chrono::milliseconds>(std::max<SteadyClock::duration>(quiet_since_ + std::max<SteadyClock::duration>(kQuiet, kQuietSteps * check_step_max_) - SteadyClock::now(), {}));
+  std::chrono::microseconds longest = check_step_max_;
+  if (longest.count() == 0 && prefill_rate_ > 0) longest = std::chrono::microseconds(std::lround(1e6 * SelfCheck::kRowsMax / prefill_rate_));  // Its first step.
+  return std::chrono::ceil<std::chrono::milliseconds>(std::max<SteadyClock::duration>(quiet_since_ + std::max<SteadyClock::duration>(kQuiet, kQuietSteps * longest) - SteadyClock::now(), {}));
 }
 
 bool StepLoop::check_is_due() const { return check_due_in() == std::chrono::milliseconds(0); }

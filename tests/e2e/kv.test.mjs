@@ -175,6 +175,15 @@ describe("kv", () => {
     await worker.stop();
   });
 
+  test("its self-check's first step keeps away, too, by what prompts took", { timeout: 60_000 }, async () => {
+    const worker = new Worker(bin("pensieve-fake-worker"), ["--model", "script", "--slots", "3"], { PENSIEVE_FAKE_STEP_US: "500000" });
+    await worker.generate({ id: next(), messages: [{ role: "user", content: "hi" }], max_tokens: 1 });
+    const before = (await worker.health()).steps;
+    await new Promise((resolve) => setTimeout(resolve, 1800));
+    assert.equal((await worker.health()).steps, before);
+    await worker.stop();
+  });
+
   test("the next turn of a conversation computes only what is new, once the answer was read again", async () => {
     const worker = await start(null);
     const first = ask(30, 120);
