@@ -247,7 +247,7 @@ bool KvKeeper::read_part(SequenceId id, Restore& restore) {
     return false;
   }
   if (held < kBlockTokens && held == wanted.size()) restore.tails.push_back({part.key, restore.done, count});
-  const double rate = static_cast<double>(block_bytes_ / kBlockTokens * held) / std::max(seconds(SteadyClock::now() - begun), 1e-6);
+  const double rate = static_cast<double>(block_bytes_) / kBlockTokens * static_cast<double>(held) / std::max(seconds(SteadyClock::now() - begun), 1e-6);
   read_rate_ = 0.7 * read_rate_ + 0.3 * rate;
   restore.done += count;
   ++restore.parts_done;

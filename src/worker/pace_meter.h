@@ -40,7 +40,8 @@ class PaceMeter {
     double tokens = 0, seconds = 0;
     int pieces = 0;
     void add(double more_tokens, double more_seconds) {
-      if (pieces < 2 && pieces++ == 1) tokens = seconds = 0;
+      if (pieces == 1) tokens = seconds = 0;
+      if (pieces < 2) ++pieces;
       tokens = (1 - kNewest) * tokens + more_tokens;
       seconds = (1 - kNewest) * seconds + more_seconds;
     }

@@ -205,7 +205,6 @@ struct Avx512 {
 
   struct Q4_1 : NibblesOf32<20, 4> {
     static constexpr bool kOneFactor = false;
-    static constexpr int kOffsetShift = 0;
     INLINED static void unpack(const std::byte* at, Parts& parts) {
       NibblesOf32::unpack(at, parts);
       parts.offsets = _mm256_xor_ps(eight_halves(at + 2, 20), _mm256_set1_ps(-0.0f));
