@@ -1,9 +1,10 @@
 // Compiled for AVX2, FMA and F16C; called only where the processor has them.
 //
-// A part of 32 weights is one vector u of unsigned bytes; in a panel it is eight vectors of four weights of each of eight outputs. Multiplied with bytes of activations, two neighbours are added in 16 bits (at
-// most 2 * 63 * 127 = 16,002, so nothing is cut off); times the small scale of their part, two of those in 32. Parts are unpacked
-// two at a time, and used for all rows of a group before the next two: all that stays in sixteen registers. In formats without whole
-// scales a part's sums become floats, and are multiplied by its scale; signed weights give their signs to the activations (2 * 128 * 127).
+// A part of 32 weights is one vector u of unsigned bytes; in a panel it is eight vectors of four weights of each of eight outputs.
+// Multiplied with bytes of activations, two neighbours are added in 16 bits (at most 2 * 63 * 127 = 16,002, so nothing is cut off); times
+// the small scale of their part, two of those in 32. Few rows unpack two parts at a time, and use them for all rows before the next two:
+// all that stays in sixteen registers. In formats without whole scales a part's sums become floats, and are multiplied by its scale;
+// signed weights give their signs to the activations (2 * 128 * 127).
 #include <immintrin.h>
 
 #include "engine/products/kernel.h"
@@ -248,15 +249,7 @@ struct Avx2 {
     }
   }
 
-  // What the dot products of a part begin at.
-  template <typename Format>
-  INLINED static std::int32_t offset_of(int sum) { return -(sum << Format::kOffsetShift); }
-
-  INLINED static __m256i four(const std::int8_t (&bytes)[4]) {
-    int whole = 0;
-    __builtin_memcpy(&whole, bytes, sizeof(whole));
-    return _mm256_set1_epi32(whole);
-  }
+  INLINED static __m256i four(const std::int8_t (&bytes)[4]) { return _mm256_set1_epi32(static_cast<int>(word_at(bytes))); }
 
   // Of a group's rows `Rows` from `first` on.
   template <typename Format, int Rows>

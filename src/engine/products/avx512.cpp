@@ -24,12 +24,6 @@ INLINED __m512i load_32_32(const std::byte* a, const std::byte* b) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(low), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b)), 1);
 }
 
-INLINED int whole_of(const void* four_bytes) {
-  int whole = 0;
-  __builtin_memcpy(&whole, four_bytes, sizeof(whole));
-  return whole;
-}
-
 // In lanes 0-7 the one, in lanes 8-15 the other.
 constexpr long long twice(int lane) { return (static_cast<long long>(lane) << 32) | lane; }
 INLINED __m512i halves(__m512i from, int a, int b) {
@@ -318,17 +312,13 @@ struct Avx512 {
     }
   }
 
-  // What the dot products of a part begin at.
-  template <typename Format>
-  INLINED static std::int32_t offset_of(int sum) { return -(sum << Format::kOffsetShift); }
-
   // The steps of one part, added to `dot`.
   template <int Steps, int Rows>
   INLINED static void add_steps(const __m512i* u, const std::int8_t (*q)[kGroup][4], __m512i* dot) {
 #pragma GCC unroll 8
     for (int step = 0; step < Steps; ++step) {
 #pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) dot[r] = _mm512_dpbusd_epi32(dot[r], u[step], _mm512_set1_epi32(whole_of(q[step][r])));
+      for (int r = 0; r < Rows; ++r) dot[r] = _mm512_dpbusd_epi32(dot[r], u[step], _mm512_set1_epi32(static_cast<int>(word_at(q[step][r]))));
     }
   }
 

@@ -19,7 +19,7 @@ INLINED float half_at(const std::byte* from) {
   return _cvtsh_ss(bits);
 }
 
-INLINED std::uint32_t word_at(const std::byte* from) {
+INLINED std::uint32_t word_at(const void* from) {
   std::uint32_t word = 0;
   __builtin_memcpy(&word, from, sizeof(word));
   return word;

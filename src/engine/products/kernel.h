@@ -26,8 +26,8 @@
 //     for each eight lanes whose sum is that of the products (less offsets, with one factor), and of the offsets; without whole scales
 //     part_products<Format, Rows>(at, blocks, q, sums, d, products), for each those of the eight parts.
 //   - For many kLanes; kPanelRows<Format>, from which on they are worth their packing; Panel; pack<Format>(at, stride, outputs, panel), the
-//     same block of so many outputs, lanes behind the last being anything; LaneSums, of one row, zero at first; kPairSums<Format> and
-//     offset_of<Format>(sum), for Group; add_panel<Format, Rows>(panel, group, sums); and store(sums, out, outputs).
+//     same block of so many outputs, lanes behind the last being anything; LaneSums, of one row, zero at first; kPairSums<Format>, for
+//     Group; add_panel<Format, Rows>(panel, group, sums); and store(sums, out, outputs).
 #pragma once
 
 #include "engine/products/octets.h"

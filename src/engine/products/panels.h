@@ -10,8 +10,8 @@ namespace {
 // One block of a group of rows: four bytes of each row, then the next four of each. Their order is the numbers' own, whatever the format's.
 struct Group {
   std::int8_t q[kProductBlock / 4][kGroup][4];
-  // What offsets need, of each row: with kPairSums the sums of two parts of 16, in 16 bits each; else with one factor Isa::offset_of() of the
-  // sum of a part's bytes; else the sum of a part of 32 times its scale, as a float.
+  // What offsets need, of each row: with kPairSums the sums of two parts of 16, in 16 bits each; else with one factor the sum of a part's
+  // bytes times what an offset is of a scale, negative; else the sum of a part of 32 times its scale, as a float.
   std::int32_t sums[16][kGroup];
   float d[8][kGroup];  // Whole scales: the first alone.
 };
@@ -87,7 +87,7 @@ struct Panels {
         const float whole = static_cast<float>(sum) * to.d[part][r];
         __builtin_memcpy(&to.sums[part][r], &whole, sizeof(whole));
       } else if constexpr (requires { Format::kOffsetShift; }) {
-        to.sums[part][r] = Isa::template offset_of<Format>(sum);
+        to.sums[part][r] = -(sum << Format::kOffsetShift);  // What the dot products of a part begin at.
       }
     }
   }
